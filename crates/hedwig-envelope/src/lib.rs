@@ -1,0 +1,38 @@
+#![doc = include_str!("../README.md")]
+
+mod address;
+mod content;
+mod envelope;
+mod id;
+mod layer;
+mod mail;
+mod outcome;
+mod parameters;
+mod refusal;
+mod reply;
+mod service;
+mod status;
+mod tracking;
+
+pub mod dsn;
+pub mod header;
+pub mod trace;
+pub mod xtext;
+
+pub use address::{Address, AddressError, Domain, ReversePath};
+pub use content::Content;
+pub use envelope::{Envelope, Recipient};
+pub use id::{MailId, MailIdError};
+pub use jiff::Timestamp;
+pub use layer::{Received, ReceivedLayer};
+pub use mail::{IdempotencyKey, IdempotencyKeyError, Mail, Origin, Protocol};
+pub use outcome::{Answer, Outcome, Receipt, Relay};
+pub use parameters::{
+    Body, ByMode, DeliverBy, Hold, MailParameters, Notify, OriginalRecipient, ParameterError,
+    Priority, Ret,
+};
+pub use refusal::{Refusal, RefusalKind, rescue};
+pub use reply::Reply;
+pub use service::{BoxError, BoxMailService, MailService};
+pub use status::{Class, Status, StatusError};
+pub use tracking::{Attempt, MailStatus, RecipientStatus, State, Verdict};

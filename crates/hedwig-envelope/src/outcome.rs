@@ -1,0 +1,95 @@
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Class, MailId, Reply, Status};
+
+/// What became of a mail: one [`Outcome`] for each recipient, in the envelope's order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The name under which the mail was taken: its own, unless an earlier mail with its
+    /// [idempotency key](crate::IdempotencyKey) stands for it.
+    pub id: MailId,
+    /// One for each recipient.
+    pub outcomes: Vec<Outcome>,
+}
+
+impl Receipt {
+    /// The same outcome for all of so many recipients.
+    #[must_use]
+    pub fn uniform(id: MailId, recipients: usize, outcome: Outcome) -> Self {
+        Self { id, outcomes: vec![outcome; recipients] }
+    }
+
+    /// Whether every recipient is done with.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.outcomes.iter().all(|outcome| matches!(outcome, Outcome::Done(_)))
+    }
+}
+
+/// What became of one recipient.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// Taken. Whoever answered is responsible now.
+    Done(Answer),
+    /// Not taken; it may be, later.
+    Deferred(Answer),
+    /// Not taken, and it will not be.
+    Failed(Answer),
+}
+
+impl Outcome {
+    /// The outcome that a final reply of a server means: 2yz, 4yz or 5yz. Anything else is a server
+    /// that breaks the protocol, which may be mended: deferred.
+    #[must_use]
+    pub fn of_reply(reply: Reply, relay: Option<Relay>) -> Self {
+        let class = Class::of_reply(reply.code()).unwrap_or(Class::Transient);
+        let status = reply.status().filter(|status| status.class == class);
+        let status = status.unwrap_or(Status { class, subject: 0, detail: 0 });
+        let answer = Answer { status, reply, relay, ambiguous: false };
+        match class {
+            Class::Success => Self::Done(answer),
+            Class::Transient => Self::Deferred(answer),
+            Class::Permanent => Self::Failed(answer),
+        }
+    }
+
+    /// Whose word it is, and what it says.
+    #[must_use]
+    pub fn answer(&self) -> &Answer {
+        match self {
+            Self::Done(answer) | Self::Deferred(answer) | Self::Failed(answer) => answer,
+        }
+    }
+}
+
+/// The word on which an [`Outcome`] rests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The status (RFC 3463); when the server gave none, its class and `.0.0`.
+    pub status: Status,
+    /// What was said.
+    pub reply: Reply,
+    /// Which server said it; `None` when it is our own word (no such domain, no connection).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay: Option<Relay>,
+    /// Whether the content was sent whole and no reply came, so that the server may have taken it
+    /// (RFC 1047).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ambiguous: bool,
+}
+
+/// A server that a mail was given or offered to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relay {
+    /// Its name, as it was looked up.
+    pub host: String,
+    /// The address and port that were spoken to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<SocketAddr>,
+    /// The TLS version and cipher suite; `None` in clear text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<String>,
+}
