@@ -95,7 +95,7 @@ pub fn return_path(sender: &ReversePath) -> String {
 }
 
 /// A time as RFC 5322 §3.3 writes it, in UTC.
-struct Date(Timestamp);
+pub(crate) struct Date(pub(crate) Timestamp);
 
 impl fmt::Display for Date {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
