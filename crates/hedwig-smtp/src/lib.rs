@@ -1,1 +1,24 @@
-#![allow(missing_docs)]
+#![doc = include_str!("../README.md")]
+
+mod capabilities;
+mod peer;
+mod session;
+
+pub mod batch;
+pub mod client;
+pub mod command;
+pub mod policy;
+pub mod reply;
+pub mod server;
+
+pub use capabilities::Capabilities;
+pub use client::ClientOptions;
+pub use command::{Command, CommandError};
+pub use peer::Peer;
+pub use policy::{Policy, Question};
+pub use reply::{ReplyError, ReplyReader};
+pub use server::{Dialect, LineEndings, ServerOptions};
+pub use session::Session;
+
+#[cfg(feature = "tokio")]
+pub use server::serve;

@@ -1,0 +1,193 @@
+//! The questions a server asks before it takes a mail, and who may answer them.
+
+use std::{
+    future::{Ready, ready},
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use hedwig_envelope::{BoxError, Envelope, MailParameters, Recipient, Reply, ReversePath, Status};
+use tower::{Service, util::BoxCloneSyncService};
+
+use crate::Peer;
+
+/// Something a server wants to know before it goes on. Who asks for what, not yet the mail itself.
+///
+/// A [success](Reply::is_success) is yes; any other reply is no and goes to the client as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Question {
+    /// May this client talk with us? No is said instead of the greeting.
+    Connect {
+        /// Who asks.
+        peer: Arc<Peer>,
+    },
+    /// May it call itself so? The name is in [`Peer::hello`].
+    Hello {
+        /// Who asks.
+        peer: Arc<Peer>,
+    },
+    /// May it send from this sender?
+    Mail {
+        /// Who asks.
+        peer: Arc<Peer>,
+        /// The envelope's sender.
+        sender: ReversePath,
+        /// What was asked for with it.
+        parameters: MailParameters,
+    },
+    /// May it send to this recipient?
+    Recipient {
+        /// Who asks.
+        peer: Arc<Peer>,
+        /// The envelope's sender.
+        sender: ReversePath,
+        /// The recipient, and what was asked for it.
+        recipient: Recipient,
+    },
+    /// May it send the content now?
+    Data {
+        /// Who asks.
+        peer: Arc<Peer>,
+        /// The envelope with the recipients that were taken.
+        envelope: Arc<Envelope>,
+    },
+}
+
+impl Question {
+    /// Who asks.
+    #[must_use]
+    pub fn peer(&self) -> &Arc<Peer> {
+        match self {
+            Self::Connect { peer }
+            | Self::Hello { peer }
+            | Self::Mail { peer, .. }
+            | Self::Recipient { peer, .. }
+            | Self::Data { peer, .. } => peer,
+        }
+    }
+
+    /// The reply that says yes and nothing else.
+    #[must_use]
+    pub fn yes(&self) -> Reply {
+        match self {
+            Self::Connect { .. } => Reply::new(220, None, "ESMTP"),
+            Self::Hello { .. } => Reply::new(250, None, "Hello"),
+            Self::Mail { .. } => Reply::with_status(250, Status::success(1, 0), "Sender ok"),
+            Self::Recipient { .. } => {
+                Reply::with_status(250, Status::success(1, 5), "Recipient ok")
+            }
+            Self::Data { .. } => Reply::with_status(250, Status::OK, "Go ahead"),
+        }
+    }
+}
+
+/// Who answers [questions](Question). An alias: every [`tower::Service`] of this shape is one.
+///
+/// An error is no answer; the server says 451 for it.
+pub trait Policy:
+    Service<Question, Response = Reply, Error = BoxError, Future: Send + 'static>
+    + Clone
+    + Send
+    + Sync
+    + 'static
+{
+    /// The policy without its type.
+    fn boxed_policy(self) -> BoxPolicy
+    where
+        Self: Sized,
+    {
+        BoxCloneSyncService::new(self)
+    }
+}
+
+impl<S> Policy for S where
+    S: Service<Question, Response = Reply, Error = BoxError, Future: Send + 'static>
+        + Clone
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+/// A [`Policy`] whose type is not told.
+pub type BoxPolicy = BoxCloneSyncService<Question, Reply, BoxError>;
+
+/// Says yes to everything: for tests, and for a socket that only friends can reach.
+#[must_use]
+pub fn allow_all() -> AllowAll {
+    AllowAll
+}
+
+/// See [`allow_all`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AllowAll;
+
+impl Service<Question> for AllowAll {
+    type Response = Reply;
+    type Error = BoxError;
+    type Future = Ready<Result<Reply, BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, question: Question) -> Self::Future {
+        ready(Ok(question.yes()))
+    }
+}
+
+/// Relays for clients on this host only: a recipient that any other client names is refused with
+/// 550 5.7.1, so that nobody can make an open relay by leaving out a setting.
+///
+/// A client without an address came through a Unix socket or a pipe, and is on this host.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LoopbackOnly;
+
+impl Service<Question> for LoopbackOnly {
+    type Response = Reply;
+    type Error = BoxError;
+    type Future = Ready<Result<Reply, BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, question: Question) -> Self::Future {
+        let client = question.peer().client;
+        let is_local = client.is_none_or(|client| client.ip().to_canonical().is_loopback());
+        ready(Ok(if is_local || !matches!(question, Question::Recipient { .. }) {
+            question.yes()
+        } else {
+            Reply::with_status(550, Status::permanent(7, 1), "Relaying is only for this host")
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(client: Option<&str>) -> Reply {
+        let client = client.map(|address| address.parse().unwrap());
+        let question = Question::Recipient {
+            peer: Arc::new(Peer::new(client)),
+            sender: ReversePath::Null,
+            recipient: Recipient::from(
+                "a@example.org".parse::<hedwig_envelope::Address>().unwrap(),
+            ),
+        };
+        LoopbackOnly.call(question).into_inner().unwrap()
+    }
+
+    #[test]
+    fn only_this_host_may_relay() {
+        for local in [None, Some("127.0.0.9:1"), Some("[::1]:1"), Some("[::ffff:127.0.0.1]:1")] {
+            assert!(answer(local).is_success(), "{local:?}");
+        }
+        for other in ["192.0.2.1:1", "[2001:db8::1]:1", "[::ffff:192.0.2.1]:1"] {
+            let reply = answer(Some(other));
+            assert_eq!((reply.code(), reply.status()), (550, Some(Status::permanent(7, 1))));
+        }
+    }
+}

@@ -1,0 +1,79 @@
+use std::time::Duration;
+
+use super::Dialect;
+
+/// How a server behaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerOptions {
+    /// The name in the greeting and in the reply to EHLO.
+    pub hostname: String,
+    /// SMTP or LMTP.
+    pub protocol: Dialect,
+    /// The largest content taken, in bytes; offered with SIZE (RFC 1870).
+    pub content_bytes_max: u64,
+    /// The longest command line, in bytes with its CRLF (RFC 5321 §4.5.3.1.4 asks for 512 at least,
+    /// and extensions for more).
+    pub command_bytes_max: usize,
+    /// Recipients of one mail (RFC 5321 §4.5.3.1.8 asks for 100 at least).
+    pub recipients_max: usize,
+    /// Refused or malformed commands before the connection is closed with 421.
+    pub errors_max: usize,
+    /// Commands in a row that bring no mail forward (NOOP, RSET, VRFY, EHLO...) before it is closed with 421.
+    pub commands_without_mail_max: usize,
+    /// What happens to a bare CR or LF in a content.
+    pub line_endings: LineEndings,
+    /// Whether REQUIRETLS is offered, over TLS (RFC 8689).
+    pub require_tls: bool,
+    /// Whether MT-PRIORITY is offered (RFC 6710).
+    pub mt_priority: bool,
+    /// Whether DELIVERBY is offered (RFC 2852).
+    pub deliver_by: bool,
+    /// Whether FUTURERELEASE is offered, and the longest hold then (RFC 4865).
+    pub future_release: Option<Duration>,
+    /// How long the client may be silent (RFC 5321 §4.5.3.2.7 asks for five minutes at least).
+    pub silence_max: Duration,
+    /// How long one connection may last in all.
+    pub connection_duration_max: Duration,
+    /// Connections at once; one more is told 421. Kept by the driver.
+    pub connections_max: usize,
+    /// Connections at once from one address; one more is told 421. Kept by the driver.
+    pub connections_per_address_max: usize,
+    /// How long transactions under way may go on after a stop was asked for. Kept by the driver.
+    pub shutdown_grace: Duration,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self {
+            hostname: "localhost".into(),
+            protocol: Dialect::Smtp,
+            content_bytes_max: 50 * 1024 * 1024,
+            command_bytes_max: 4096,
+            recipients_max: 1000,
+            errors_max: 20,
+            commands_without_mail_max: 100,
+            line_endings: LineEndings::Refuse,
+            require_tls: false,
+            mt_priority: false,
+            deliver_by: false,
+            future_release: None,
+            silence_max: Duration::from_secs(300),
+            connection_duration_max: Duration::from_secs(3600),
+            connections_max: 1000,
+            connections_per_address_max: 100,
+            shutdown_grace: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What happens to a CR without LF, or a LF without CR, in a content (RFC 5321 §2.3.8 forbids both).
+/// Neither ever ends it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LineEndings {
+    /// The mail is refused with 554 5.6.11. For peers across a network: such bytes are how mails are
+    /// smuggled in.
+    #[default]
+    Refuse,
+    /// Each becomes CRLF. For programs on this host, whose authors never heard of CRLF.
+    Normalise,
+}
