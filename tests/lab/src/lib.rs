@@ -1,1 +1,5 @@
-#![allow(missing_docs)]
+#![doc = include_str!("../README.md")]
+
+pub mod dns;
+
+pub use dns::{Dns, Fault};
