@@ -1,1 +1,28 @@
-#![allow(missing_docs)]
+#![doc = include_str!("../README.md")]
+
+mod body;
+mod problem;
+mod text;
+mod token;
+mod wire;
+
+pub mod client;
+pub mod server;
+pub mod tls;
+
+pub use body::{Body, empty, full};
+pub use client::{Client, ClientOptions};
+pub use problem::{PROBLEM_JSON, Problem, problem};
+pub use server::{
+    ConnectionInfo, Messages, MessagesOptions, Router, Serve, ServerOptions, messages, serve,
+};
+pub use token::{Token, TokenError};
+pub use wire::{AcceptedMail, AcceptedMails, AcceptedRecipient};
+
+/// The content type of a bare message (RFC 2046 §5.2.1); its envelope stands in the query.
+pub const MESSAGE_RFC822: &str = "message/rfc822";
+/// The content type of mails with their envelopes, as the client's side of an ESMTP session
+/// (RFC 2442).
+pub const BATCH_SMTP: &str = "application/batch-smtp";
+/// The path that takes mails.
+pub const MESSAGES_PATH: &str = "/v1/messages";

@@ -1,0 +1,14 @@
+//! The side that takes mail: [`messages`] is the service behind `/v1/messages`, [`Router`] puts others
+//! beside it, and [`serve`] answers HTTP/1.1 and HTTP/2 with the whole.
+
+mod connection;
+mod listener;
+mod messages;
+mod router;
+mod serve;
+
+pub use connection::ConnectionInfo;
+pub use listener::Listener;
+pub use messages::{Messages, MessagesOptions, TrackerService, messages};
+pub use router::Router;
+pub use serve::{HttpService, Serve, ServerOptions, serve};
