@@ -9,7 +9,7 @@ use crate::{Class, Status};
 ///
 /// The text never holds a control character but `\n` between lines, whoever said it, so it can be
 /// logged, shown and sent on as it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Reply {
     code: u16,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,1 +1,18 @@
-#![allow(missing_docs)]
+#![doc = include_str!("../README.md")]
+
+mod destination;
+mod mx;
+mod name;
+mod options;
+mod resolver;
+mod route;
+mod tls;
+
+pub mod dkim;
+
+pub use dkim::{DkimLayer, Keys};
+pub use mx::Mx;
+pub use options::MxOptions;
+pub use resolver::{MxHost, ResolveError, ResolveErrorKind, Resolver};
+pub use route::{Route, RouteError, Routes, Target};
+pub use tls::TlsPolicy;

@@ -1,0 +1,41 @@
+//! Domain names as DNS wants them.
+
+use std::borrow::Cow;
+
+use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
+
+/// The name with A-labels (RFC 5890 §2.3.2.1), in lower case, without a dot at its end.
+///
+/// `None` when it has no such form: then it cannot be in DNS either.
+pub(crate) fn to_ascii(domain: &str) -> Option<Cow<'_, str>> {
+    let domain = domain.strip_suffix('.').unwrap_or(domain);
+    // Underscores and odd hyphens are against the rules for hosts, and yet in DNS and in use.
+    Uts46::new()
+        .to_ascii(domain.as_bytes(), AsciiDenyList::EMPTY, Hyphens::Allow, DnsLength::Verify)
+        .ok()
+        .filter(|name| name.bytes().all(|byte| byte.is_ascii_graphic()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn u_labels_become_a_labels() {
+        assert_eq!(to_ascii("例子.广告").as_deref(), Some("xn--fsqu00a.xn--55qw42g"));
+        assert_eq!(to_ascii("Bücher.Example").as_deref(), Some("xn--bcher-kva.example"));
+    }
+
+    #[test]
+    fn ascii_names_are_folded_and_nothing_else() {
+        assert_eq!(to_ascii("Mail_1.Example.COM.").as_deref(), Some("mail_1.example.com"));
+        assert_eq!(to_ascii("a--b.example").as_deref(), Some("a--b.example"));
+    }
+
+    #[test]
+    fn what_dns_cannot_hold_has_no_form() {
+        for name in ["", "a..b", "a b.example", &"a".repeat(64), &"a.".repeat(200)] {
+            assert_eq!(to_ascii(name), None, "{name:?}");
+        }
+    }
+}

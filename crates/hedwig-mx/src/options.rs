@@ -1,0 +1,76 @@
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
+
+use hedwig_smtp::client::TimeLimits;
+
+use crate::{Routes, TlsPolicy};
+
+/// How mails are delivered.
+#[derive(Clone, Debug)]
+pub struct MxOptions {
+    /// What we call ourselves with EHLO; best the name that our address has in DNS.
+    pub hello_name: String,
+    /// Our other names. An MX list that holds one of them, or `hello_name`, ends before it (RFC 5321 §5.1).
+    pub own_names: Vec<String>,
+    /// Our addresses as others see them, for the same purpose. Those of this host's interfaces are found
+    /// out by themselves.
+    pub own_addresses: Vec<IpAddr>,
+    /// Which domains do not go where their MX records say.
+    pub routes: Routes,
+    /// The port of mail exchangers: 25, but in a laboratory.
+    pub mx_port: u16,
+    /// Whether an MX record may lead to this host. Without it such a destination fails with 5.4.6: whoever
+    /// writes a zone must not make us talk with ourselves.
+    pub allow_loopback: bool,
+    /// What is asked of TLS.
+    pub tls_policy: TlsPolicy,
+    /// The address that IPv4 connections come from.
+    pub source_ipv4: Option<Ipv4Addr>,
+    /// The address that IPv6 connections come from.
+    pub source_ipv6: Option<Ipv6Addr>,
+    /// How many hosts of one destination are tried for one mail.
+    pub hosts_max: usize,
+    /// How many addresses of one destination are tried for one mail, over all hosts.
+    pub addresses_max: usize,
+    /// How many destinations of one mail are worked at the same time.
+    pub concurrent_destinations_max: usize,
+    /// How many connections to one destination are used at the same time.
+    pub connections_per_destination_max: usize,
+    /// How many mails go over one connection.
+    pub mails_per_connection_max: usize,
+    /// How many connections may wait for their next mail, over all destinations.
+    pub idle_connections_max: usize,
+    /// How long a connection waits for its next mail.
+    pub idle_time_max: Duration,
+    /// How long a connection may take to come about.
+    pub connect_time_max: Duration,
+    /// How long to wait for what on a connection (RFC 5321 §4.5.3.2).
+    pub time_limits: TimeLimits,
+}
+
+impl Default for MxOptions {
+    fn default() -> Self {
+        Self {
+            hello_name: "localhost".into(),
+            own_names: Vec::new(),
+            own_addresses: Vec::new(),
+            routes: Routes::default(),
+            mx_port: 25,
+            allow_loopback: false,
+            tls_policy: TlsPolicy::Opportunistic,
+            source_ipv4: None,
+            source_ipv6: None,
+            hosts_max: 10,
+            addresses_max: 10,
+            concurrent_destinations_max: 20,
+            connections_per_destination_max: 20,
+            mails_per_connection_max: 100,
+            idle_connections_max: 200,
+            idle_time_max: Duration::from_secs(30),
+            connect_time_max: Duration::from_secs(30),
+            time_limits: TimeLimits::default(),
+        }
+    }
+}
