@@ -1,5 +1,29 @@
 #![doc = include_str!("../README.md")]
 
-pub mod dns;
+mod error;
+mod process;
+mod wait;
 
+pub mod clients;
+#[cfg(feature = "daemons")]
+pub mod daemon;
+pub mod dkim;
+pub mod dns;
+pub mod message;
+pub mod postfix;
+#[cfg(feature = "daemons")]
+pub mod program;
+pub mod receiver;
+
+pub use clients::{Client, HttpResponse, curl};
+#[cfg(feature = "daemons")]
+pub use daemon::{Daemon, DaemonOptions, TOKEN};
 pub use dns::{Dns, Fault};
+pub use error::{BoxError, LabError, Result};
+pub use message::Submission;
+pub use postfix::{Postfix, PostfixOptions};
+pub use process::{PATIENCE, Process};
+#[cfg(feature = "daemons")]
+pub use program::{Half, Program};
+pub use receiver::{Receiver, Step};
+pub use wait::eventually;

@@ -1,0 +1,41 @@
+"""Verifies every DKIM signature of the message on standard input, and prints a JSON list."""
+
+import json
+import sys
+
+import dkim
+import dkim.util
+import dns.resolver
+
+resolver = dns.resolver.Resolver(configure=False)
+resolver.nameservers = [sys.argv[1]]
+resolver.port = int(sys.argv[2])
+
+
+def txt_record(name, timeout=5):
+    name = name.decode() if isinstance(name, bytes) else name
+    try:
+        answer = resolver.resolve(name, "TXT", lifetime=timeout)
+    except dns.resolver.NXDOMAIN:
+        return None
+    return b"".join(answer[0].strings)
+
+
+verifier = dkim.DKIM(sys.stdin.buffer.read(), minkey=1024)
+fields = [value for name, value in verifier.headers if name.lower() == b"dkim-signature"]
+results = []
+for index, field in enumerate(fields):
+    tags = dkim.util.parse_tag_value(field)
+    result = {
+        "domain": tags[b"d"].decode(),
+        "selector": tags[b"s"].decode(),
+        "algorithm": tags[b"a"].decode(),
+        "valid": False,
+        "error": None,
+    }
+    try:
+        result["valid"] = verifier.verify(idx=index, dnsfunc=txt_record)
+    except dkim.DKIMException as error:
+        result["error"] = f"{type(error).__name__}: {error}"
+    results.append(result)
+json.dump(results, sys.stdout)
