@@ -1,1 +1,2 @@
+//! Written when the hop works.
 fn main() {}

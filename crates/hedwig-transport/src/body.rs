@@ -73,10 +73,6 @@ impl Chunks {
         let remaining_bytes = chunks.iter().map(|chunk| chunk.len() as u64).sum();
         Self { chunks, remaining_bytes }
     }
-
-    pub(crate) fn len_bytes(&self) -> u64 {
-        self.remaining_bytes
-    }
 }
 
 impl http_body::Body for Chunks {

@@ -27,8 +27,11 @@ pub fn problem(
 }
 
 /// What goes into a [`problem`], member by member.
+#[derive(Debug)]
+pub struct Problem(Box<Members>);
+
 #[derive(Debug, Serialize)]
-pub struct Problem {
+struct Members {
     #[serde(rename = "type")]
     kind: Cow<'static, str>,
     title: Cow<'static, str>,
@@ -57,7 +60,7 @@ impl Problem {
         detail: impl Into<Cow<'static, str>>,
     ) -> Self {
         let title = title.into();
-        Self {
+        Self(Box::new(Members {
             kind: kind_of(status, &title),
             title,
             status,
@@ -66,7 +69,7 @@ impl Problem {
             reply: None,
             messages: Vec::new(),
             headers: Vec::new(),
-        }
+        }))
     }
 
     /// The problem that a refusal is over HTTP.
@@ -91,14 +94,15 @@ impl Problem {
 
     /// Names the thing that it is about (`instance`), a path of this server.
     #[must_use]
-    pub fn instance(self, path: impl Into<String>) -> Self {
-        Self { instance: Some(path.into()), ..self }
+    pub fn instance(mut self, path: impl Into<String>) -> Self {
+        self.0.instance = Some(path.into());
+        self
     }
 
     /// Adds a header field to the answer.
     #[must_use]
     pub fn header(mut self, name: header::HeaderName, value: HeaderValue) -> Self {
-        self.headers.push((name, value));
+        self.0.headers.push((name, value));
         self
     }
 
@@ -110,26 +114,29 @@ impl Problem {
     }
 
     /// Adds the SMTP reply that means the same.
-    pub(crate) fn reply(self, reply: String) -> Self {
-        Self { reply: Some(printable(&reply, DETAIL_BYTES_MAX)), ..self }
+    pub(crate) fn reply(mut self, reply: String) -> Self {
+        self.0.reply = Some(printable(&reply, DETAIL_BYTES_MAX));
+        self
     }
 
     /// Says what became of each mail.
-    pub(crate) fn messages(self, messages: Vec<AcceptedMail>) -> Self {
-        Self { messages, ..self }
+    pub(crate) fn messages(mut self, messages: Vec<AcceptedMail>) -> Self {
+        self.0.messages = messages;
+        self
     }
 
     /// The answer. What may go well later says when, if nobody did before.
     #[must_use]
-    pub fn into_response(mut self) -> Response<Body> {
+    pub fn into_response(self) -> Response<Body> {
+        let status = self.0.status;
         let mut response = Response::new(full(self.to_json()));
-        *response.status_mut() = self.status;
+        *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
-        for (name, value) in self.headers.drain(..) {
+        for (name, value) in self.0.headers {
             headers.insert(name, value);
         }
-        if matches!(self.status.as_u16(), 429 | 503) {
+        if matches!(status.as_u16(), 429 | 503) {
             headers.entry(header::RETRY_AFTER).or_insert(RETRY_AFTER_DEFAULT);
         }
         response
@@ -137,7 +144,7 @@ impl Problem {
 
     fn to_json(&self) -> Vec<u8> {
         // Strings, a number and lists of strings: nothing in here can fail to be JSON.
-        serde_json::to_vec(self).unwrap_or_else(|_| b"{}".to_vec())
+        serde_json::to_vec(&self.0).unwrap_or_else(|_| b"{}".to_vec())
     }
 }
 
@@ -149,7 +156,7 @@ impl From<Problem> for Response<Body> {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.title, self.detail)
+        write!(f, "{}: {}", self.0.title, self.0.detail)
     }
 }
 

@@ -1,22 +1,53 @@
-//! The side that hands mail over: [`Client`] is a `MailService`.
+//! The side that hands mail over: [`Client`] is a `MailService`, [`Endpoint`] a plain HTTP client for one
+//! URL.
 
+mod answer;
+mod bindings;
+mod carrier;
+mod connector;
+mod endpoint;
 mod options;
+mod postoffices;
+mod queue;
 
 use std::{
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
-use hedwig_envelope::{BoxError, Mail, Receipt};
+use hedwig_envelope::{BoxError, Mail, Receipt, Refusal, RefusalKind};
+use tokio::sync::oneshot;
 use tower::Service;
 
+pub use endpoint::{Endpoint, EndpointAnswer, EndpointError};
 pub use options::{ClientError, ClientOptions};
 
-/// Hands mails over to a postoffice.
+use carrier::Carrier;
+use postoffices::Postoffices;
+use queue::{Queue, Waiting};
+
+/// Hands mails over to a postoffice, and is a [`MailService`](hedwig_envelope::MailService).
+///
+/// - Calls at the same time share requests: while some are under way, what comes meanwhile is gathered
+///   for the next one.
+/// - Each mail goes with a key, its origin's or else its id, under which the postoffice takes it once
+///   only. So whoever gets an `Err` may call again with the same mail.
+/// - `Ok` is the postoffice's word on each recipient, with the id that the mail has there. A final
+///   refusal (4xx but 401, 403, 408, 409, 425 and 429) is an `Ok` with failed outcomes. Everything else is an
+///   `Err` of a [`Refusal`], with the time to try again where that is known.
+/// - A call that is dropped leaves the request alone in which its mail went: others ride on it.
+///
+/// Needs a tokio runtime. Clones share all there is.
 #[derive(Clone)]
 pub struct Client {
-    _options: ClientOptions,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    queue: Queue,
+    postoffices: Postoffices,
 }
 
 impl Client {
@@ -25,7 +56,9 @@ impl Client {
     /// # Errors
     /// When there is no URL, or one that cannot be understood.
     pub fn new(options: ClientOptions) -> Result<Self, ClientError> {
-        Ok(Self { _options: options })
+        let shared =
+            Shared { queue: Queue::new(&options), postoffices: Postoffices::new(&options)? };
+        Ok(Self { shared: Arc::new(shared) })
     }
 }
 
@@ -38,7 +71,18 @@ impl Service<Mail> for Client {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, _mail: Mail) -> Self::Future {
-        todo!()
+    fn call(&mut self, mail: Mail) -> Self::Future {
+        let shared = self.shared.clone();
+        Box::pin(async move {
+            let (answer, answered) = oneshot::channel();
+            let needs_carrier = shared.queue.push(Waiting::new(mail, answer))?;
+            if needs_carrier {
+                tokio::spawn(Carrier::new(shared).run());
+            }
+            answered.await.unwrap_or_else(|_| {
+                let text = "The hand-over was interrupted, try again";
+                Err(Refusal::new(RefusalKind::Unavailable, text).into())
+            })
+        })
     }
 }

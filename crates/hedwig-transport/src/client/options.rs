@@ -34,6 +34,9 @@ pub struct ClientOptions {
     pub down_min: Duration,
     /// For how long it is left alone at most.
     pub down_max: Duration,
+    /// For how long a mail that a postoffice may have taken without our knowing is offered to that one
+    /// only. A mail that goes elsewhere after that may arrive twice; one that waits longer, late.
+    pub ambiguous_hold: Duration,
 }
 
 impl Default for ClientOptions {
@@ -52,6 +55,7 @@ impl Default for ClientOptions {
             waiting_bytes_max: 256 * 1024 * 1024,
             down_min: Duration::from_millis(250),
             down_max: Duration::from_secs(30),
+            ambiguous_hold: Duration::from_secs(600),
         }
     }
 }

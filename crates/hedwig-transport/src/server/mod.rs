@@ -1,11 +1,17 @@
 //! The side that takes mail: [`messages`] is the service behind `/v1/messages`, [`Router`] puts others
 //! beside it, and [`serve`] answers HTTP/1.1 and HTTP/2 with the whole.
 
+mod access;
+mod answer;
 mod connection;
+mod keys;
+mod line_ends;
 mod listener;
 mod messages;
+mod receive;
 mod router;
 mod serve;
+mod submission;
 
 pub use connection::ConnectionInfo;
 pub use listener::Listener;

@@ -1,0 +1,264 @@
+//! Several postoffices: which to ask, and what their answers mean for the next question.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use hedwig_envelope::{Receipt, Refusal, RefusalKind};
+use hedwig_smtp::batch::BatchMail;
+use http::{HeaderValue, Method, Request, header};
+use tokio::time::Instant;
+
+use super::{
+    ClientError, ClientOptions,
+    answer::{self, Failure},
+    bindings::Bindings,
+    endpoint::{Endpoint, EndpointAnswer, EndpointError},
+};
+use crate::{BATCH_SMTP, Body, MESSAGES_PATH, body::Chunks};
+
+/// The postoffices, the preferred one first.
+pub(super) struct Postoffices {
+    all: Vec<Postoffice>,
+    bindings: Bindings,
+    down_min: Duration,
+    down_max: Duration,
+    ambiguous_hold: Duration,
+}
+
+struct Postoffice {
+    endpoint: Endpoint,
+    health: Mutex<Health>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Health {
+    /// How often it failed since it last answered.
+    failures: u32,
+    /// Until when it is left alone.
+    down_until: Instant,
+    /// Whether a request is finding out whether it is back.
+    probing: bool,
+}
+
+/// What to do after an answer.
+enum Next {
+    /// It is settled.
+    Settled(Result<Vec<Receipt>, Failure>),
+    /// Nothing was taken: ask the next one.
+    Elsewhere(Failure),
+}
+
+impl Postoffices {
+    pub(super) fn new(options: &ClientOptions) -> Result<Self, ClientError> {
+        if options.urls.is_empty() {
+            return Err(ClientError::NoUrl);
+        }
+        let postoffice = |url: &String| {
+            let health = Health { failures: 0, down_until: Instant::now(), probing: false };
+            Ok(Postoffice { endpoint: Endpoint::new(url, options)?, health: Mutex::new(health) })
+        };
+        Ok(Self {
+            all: options.urls.iter().map(postoffice).collect::<Result<_, ClientError>>()?,
+            bindings: Bindings::default(),
+            down_min: options.down_min,
+            down_max: options.down_max,
+            ambiguous_hold: options.ambiguous_hold,
+        })
+    }
+
+    /// Hands mails over to the first postoffice that answers.
+    pub(super) async fn hand_over(
+        &self,
+        mails: &[BatchMail],
+        chunks: Chunks,
+        traceparent: Option<&str>,
+    ) -> Result<Vec<Receipt>, Failure> {
+        let bound = self.bindings.find(mails)?;
+        let mut failure = None;
+        for index in 0..self.all.len() {
+            if bound.is_some_and(|bound| bound != index) {
+                continue;
+            }
+            let Some(_turn) = self.turn(index, bound.is_some()) else { continue };
+            match self.ask(index, mails, &chunks, traceparent).await {
+                Next::Settled(result) => return result,
+                Next::Elsewhere(why) => failure = Some(why),
+            }
+        }
+        Err(failure.unwrap_or_else(|| self.all_down()))
+    }
+
+    async fn ask(
+        &self,
+        index: usize,
+        mails: &[BatchMail],
+        chunks: &Chunks,
+        traceparent: Option<&str>,
+    ) -> Next {
+        let postoffice = &self.all[index];
+        let host = postoffice.endpoint.host();
+        let answer_bytes_max = answer_bytes_max(mails);
+        let mut answer =
+            postoffice.endpoint.request(request(chunks, traceparent), answer_bytes_max).await;
+        if matches!(answer, Err(EndpointError::Broken(_))) {
+            // Most likely a pooled connection that it was just closing. Asking the same one again is
+            // safe, for it knows the keys.
+            answer =
+                postoffice.endpoint.request(request(chunks, traceparent), answer_bytes_max).await;
+        }
+        match answer {
+            Ok(answer) => self.judge(index, mails, &answer),
+            Err(error) => {
+                self.went_down(index, None, &error);
+                let failure = Failure::unavailable(host, &error);
+                if matches!(error, EndpointError::Connect(_)) {
+                    return Next::Elsewhere(failure);
+                }
+                self.unclear(index, mails, failure)
+            }
+        }
+    }
+
+    fn judge(&self, index: usize, mails: &[BatchMail], answer: &EndpointAnswer) -> Next {
+        let retry_after = answer.retry_after();
+        let said = answer::describe(answer);
+        let failure = || Failure::unavailable(&answer.relay.host, &said).retry_after(retry_after);
+        match answer.status.as_u16() {
+            202 => match answer::receipts(answer, mails) {
+                Some(receipts) => self.settled(index, mails, Ok(receipts)),
+                None => {
+                    let what = "its answer 202 is not about what it was sent";
+                    self.went_down(index, None, &what);
+                    let failure = Failure::unavailable(&answer.relay.host, what);
+                    self.unclear(index, mails, failure)
+                }
+            },
+            // Nothing was taken: what it has against us, or against now, others may not have.
+            401 | 403 | 429 | 503 => {
+                self.went_down(index, retry_after, &said);
+                Next::Elsewhere(failure())
+            }
+            408 | 425 => Next::Elsewhere(failure()),
+            409 => {
+                let refusal = Refusal::new(RefusalKind::Unavailable, said);
+                let failure = Failure::KeyInUse(refusal).retry_after(retry_after);
+                self.unclear(index, mails, failure)
+            }
+            400..=499 => self.settled(index, mails, answer::refused(answer, mails)),
+            _ => {
+                self.went_down(index, retry_after, &said);
+                self.unclear(index, mails, failure())
+            }
+        }
+    }
+
+    fn settled(
+        &self,
+        index: usize,
+        mails: &[BatchMail],
+        result: Result<Vec<Receipt>, Failure>,
+    ) -> Next {
+        self.bindings.release(mails);
+        let mut health = self.all[index].lock();
+        if health.failures > 0 {
+            tracing::info!(postoffice = self.all[index].endpoint.host(), "postoffice is back");
+            health.failures = 0;
+        }
+        Next::Settled(result)
+    }
+
+    /// It may have taken the mails: nobody else may be asked.
+    fn unclear(&self, index: usize, mails: &[BatchMail], failure: Failure) -> Next {
+        if self.all.len() > 1 {
+            self.bindings.bind(mails, index, self.ambiguous_hold);
+        }
+        Next::Settled(Err(failure))
+    }
+
+    fn went_down(&self, index: usize, retry_after: Option<Duration>, why: &dyn std::fmt::Display) {
+        let postoffice = &self.all[index];
+        let mut health = postoffice.lock();
+        let doubled = self.down_min.saturating_mul(1 << health.failures.min(16));
+        let pause = retry_after.unwrap_or_default().max(doubled).min(self.down_max);
+        health.failures = health.failures.saturating_add(1);
+        health.down_until = Instant::now() + pause;
+        let host = postoffice.endpoint.host();
+        tracing::warn!(postoffice = host, failures = health.failures, %why, "postoffice failed");
+    }
+
+    /// The right to ask a postoffice: everybody has it while it is up. Once it failed, one request at a
+    /// time may find out whether it is back: when its pause is over, or nobody else is left to ask.
+    fn turn(&self, index: usize, bound: bool) -> Option<Turn<'_>> {
+        let now = Instant::now();
+        let soonest = self.soonest();
+        let nobody_up = bound || self.all.iter().all(|p| !p.lock().is_up(now));
+        let mut health = self.all[index].lock();
+        if health.failures == 0 {
+            return Some(Turn { postoffice: &self.all[index], probe: false });
+        }
+        let due = health.is_up(now) || bound || (nobody_up && index == soonest);
+        if health.probing || !due {
+            return None;
+        }
+        health.probing = true;
+        Some(Turn { postoffice: &self.all[index], probe: true })
+    }
+
+    /// The postoffice that is to be tried again first.
+    fn soonest(&self) -> usize {
+        let by_time = |&index: &usize| self.all[index].lock().down_until;
+        (0..self.all.len()).min_by_key(by_time).unwrap_or(0)
+    }
+
+    fn all_down(&self) -> Failure {
+        let soonest = &self.all[self.soonest()];
+        let wait = soonest.lock().down_until.saturating_duration_since(Instant::now());
+        Failure::unavailable(soonest.endpoint.host(), "does not answer").retry_after(Some(wait))
+    }
+}
+
+impl Postoffice {
+    fn lock(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Health {
+    fn is_up(&self, now: Instant) -> bool {
+        self.failures == 0 || self.down_until <= now
+    }
+}
+
+/// See [`Postoffices::turn`].
+struct Turn<'a> {
+    postoffice: &'a Postoffice,
+    probe: bool,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if self.probe {
+            self.postoffice.lock().probing = false;
+        }
+    }
+}
+
+fn request(chunks: &Chunks, traceparent: Option<&str>) -> Request<Body> {
+    let mut request = Request::new(Body::new(chunks.clone()));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = http::Uri::from_static(MESSAGES_PATH);
+    let headers = request.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(BATCH_SMTP));
+    if let Some(trace) = traceparent.and_then(|trace| HeaderValue::from_str(trace).ok()) {
+        headers.insert("traceparent", trace);
+    }
+    request
+}
+
+/// The largest answer worth reading, in bytes: an address and a reply for each recipient, escaped.
+fn answer_bytes_max(mails: &[BatchMail]) -> usize {
+    let recipients: usize = mails.iter().map(|mail| mail.envelope.recipients.len()).sum();
+    64 * 1024 + 256 * mails.len() + 8 * 1024 * recipients
+}

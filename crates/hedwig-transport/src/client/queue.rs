@@ -1,0 +1,144 @@
+//! The mails that wait for a request to take them along.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use hedwig_envelope::{BoxError, IdempotencyKey, Mail, MailId, Receipt, Refusal, RefusalKind};
+use hedwig_smtp::batch::BatchMail;
+use tokio::sync::oneshot;
+
+use super::ClientOptions;
+
+/// A mail that waits, and who waits for its receipt.
+pub(super) struct Waiting {
+    pub(super) mail: BatchMail,
+    pub(super) caller: Caller,
+    pub(super) traceparent: Option<String>,
+    bytes: usize,
+}
+
+/// Who wants to know what became of a mail.
+pub(super) struct Caller {
+    /// The mail's name here.
+    pub(super) id: MailId,
+    pub(super) answer: oneshot::Sender<Result<Receipt, BoxError>>,
+}
+
+impl Caller {
+    /// Tells; a caller that is gone does not mind.
+    pub(super) fn tell(self, result: Result<Receipt, BoxError>) {
+        let _ = self.answer.send(result);
+    }
+}
+
+impl Waiting {
+    pub(super) fn new(mail: Mail, answer: oneshot::Sender<Result<Receipt, BoxError>>) -> Self {
+        // About what the commands for a mail and for a recipient take.
+        let bytes = mail.content.len() + 256 + 64 * mail.envelope.recipients.len();
+        let key = mail.origin.idempotency_key.unwrap_or_else(|| IdempotencyKey::from(mail.id));
+        Self {
+            mail: BatchMail { key: Some(key), envelope: mail.envelope, content: mail.content },
+            caller: Caller { id: mail.id, answer },
+            traceparent: mail.origin.traceparent,
+            bytes,
+        }
+    }
+
+    /// Whether somebody still wants to know.
+    fn is_wanted(&self) -> bool {
+        !self.caller.answer.is_closed()
+    }
+}
+
+/// What waits, and how many carriers are on the road with what waited before.
+pub(super) struct Queue {
+    state: Mutex<State>,
+    limits: Limits,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Waiting>,
+    waiting_bytes: usize,
+    carriers: usize,
+}
+
+struct Limits {
+    batch_mails: usize,
+    batch_bytes: usize,
+    carriers: usize,
+    waiting_mails: usize,
+    waiting_bytes: usize,
+}
+
+impl Queue {
+    pub(super) fn new(options: &ClientOptions) -> Self {
+        let limits = Limits {
+            batch_mails: options.batch_mails_max.max(1),
+            batch_bytes: options.batch_bytes_max,
+            carriers: options.requests_max.max(1),
+            waiting_mails: options.waiting_mails_max,
+            waiting_bytes: options.waiting_bytes_max,
+        };
+        Self { state: Mutex::default(), limits }
+    }
+
+    /// Lets a mail wait. `true` asks the caller to send a carrier, who has been counted already.
+    pub(super) fn push(&self, mail: Waiting) -> Result<bool, Refusal> {
+        let mut state = self.lock();
+        let full = state.waiting.len() >= self.limits.waiting_mails
+            || state.waiting_bytes.saturating_add(mail.bytes) > self.limits.waiting_bytes;
+        // An empty queue takes a mail of any size, for where else should it go?
+        if full && !state.waiting.is_empty() {
+            let text = "Too many mails wait for the postoffice, try again later";
+            return Err(Refusal::new(RefusalKind::Unavailable, text));
+        }
+        state.waiting_bytes += mail.bytes;
+        state.waiting.push_back(mail);
+        let needs_carrier = state.carriers < self.limits.carriers;
+        state.carriers += usize::from(needs_carrier);
+        Ok(needs_carrier)
+    }
+
+    /// The mails for one request, at least one; `None` when nothing waits. Mails whose callers are gone
+    /// are left out.
+    pub(super) fn take(&self) -> Option<Vec<Waiting>> {
+        let mut state = self.lock();
+        let mut batch: Vec<Waiting> = Vec::new();
+        let mut batch_bytes = 0;
+        while let Some(next) = state.waiting.front() {
+            let fits = batch.len() < self.limits.batch_mails
+                && batch_bytes + next.bytes <= self.limits.batch_bytes;
+            if next.is_wanted() && !fits && !batch.is_empty() {
+                break;
+            }
+            let Some(next) = state.waiting.pop_front() else { break };
+            state.waiting_bytes -= next.bytes;
+            if next.is_wanted() {
+                batch_bytes += next.bytes;
+                batch.push(next);
+            }
+        }
+        (!batch.is_empty()).then_some(batch)
+    }
+
+    /// Counts a carrier out, unless mails came while it was about to leave.
+    pub(super) fn retire(&self) -> bool {
+        let mut state = self.lock();
+        let idle = state.waiting.is_empty();
+        state.carriers -= usize::from(idle);
+        idle
+    }
+
+    /// Counts a carrier out that came to grief.
+    pub(super) fn lose_carrier(&self) {
+        self.lock().carriers -= 1;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing in here panics between two steps that belong together.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
