@@ -1,1 +1,29 @@
-#![allow(missing_docs)]
+#![doc = include_str!("../README.md")]
+
+mod attempts;
+mod command;
+mod daemon;
+mod exit;
+mod hostname;
+mod listen;
+mod metrics;
+mod parts;
+mod reports;
+mod stop;
+
+pub mod admin;
+pub mod control;
+pub mod log;
+pub mod queue;
+pub mod settings;
+pub mod spool;
+
+pub use attempts::{Attempts, AttemptsLayer};
+pub use daemon::{Configured, Daemon, Failure, configure, run};
+pub use exit::Exit;
+pub use hostname::{HOSTNAME, Hostname, HostnameError};
+pub use listen::{ListenError, listen};
+pub use metrics::{Accepting, AcceptingLayer, Metrics};
+pub use parts::{GRACE, Parts};
+pub use reports::reporter;
+pub use stop::Stop;

@@ -1,1 +1,47 @@
-#![allow(missing_docs)]
+#![doc = include_str!("../README.md")]
+
+mod compose;
+mod configuration;
+mod relay;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use hedwig_daemon::{
+    Daemon, Failure, Stop,
+    settings::{Reading, Scope},
+};
+use hedwig_spool::Grouping;
+
+pub use compose::{accepting, handing_over};
+pub use configuration::{Configuration, SCOPE};
+pub use relay::{Network, NetworkError, relay_policy};
+
+/// The daemon, for [`hedwig_daemon::run`].
+#[derive(Clone, Copy, Debug)]
+pub struct Mailman;
+
+impl Daemon for Mailman {
+    type Configuration = Configuration;
+    const SCOPE: &'static Scope = &SCOPE;
+    const ABOUT: &'static str =
+        "Takes mail over SMTP where it is born, and hands it to a postoffice over HTTP";
+    // Every mail goes to one place, whoever its recipients are.
+    const GROUPING: Grouping = Grouping::Whole;
+
+    fn configure(read: &mut Reading<'_>) -> Option<Configuration> {
+        Configuration::read(read)
+    }
+
+    fn describe(configuration: &Configuration) -> Vec<String> {
+        configuration.describe()
+    }
+
+    async fn serve(configuration: Configuration, stop: Stop) -> Result<(), Failure> {
+        compose::serve(configuration, stop).await
+    }
+}
+
+/// Runs the program with these arguments, the first being its name.
+pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    hedwig_daemon::run::<Mailman>(arguments)
+}

@@ -36,7 +36,8 @@ impl Token {
     }
 
     /// The value of the `Authorization` field that shows it.
-    pub(crate) fn authorization(&self) -> http::HeaderValue {
+    #[must_use]
+    pub fn authorization(&self) -> http::HeaderValue {
         let field = format!("Bearer {}", self.secret);
         // A token is visible ASCII, so it always makes a header value.
         let mut value = http::HeaderValue::from_str(&field)

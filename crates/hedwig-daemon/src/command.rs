@@ -1,0 +1,76 @@
+//! The command line both daemons have: `serve`, `check` and `queue`.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{Arg, ArgMatches, Command, error::ErrorKind};
+
+use crate::{
+    Exit, queue,
+    settings::{self, Scope, Settings, Sources},
+};
+
+/// What a daemon was called to do.
+#[derive(Debug)]
+pub(crate) enum Invocation {
+    Serve(Settings),
+    Check(Settings),
+    Queue(Settings, queue::Request),
+}
+
+/// Reads the arguments, the first of which is the program's own name.
+///
+/// When there is nothing to do (help was asked for, or the arguments make no sense), what is to be
+/// said has been said, and the exit is told.
+pub(crate) fn parse(
+    scope: &'static Scope,
+    about: &'static str,
+    arguments: impl Iterator<Item = OsString>,
+    environment: Vec<(OsString, OsString)>,
+) -> Result<Invocation, Exit> {
+    let matches = command(scope, about).try_get_matches_from(arguments).map_err(|error| {
+        // Help goes to standard output, errors to standard error; if neither can be written to,
+        // the exit code still tells.
+        let _ = error.print();
+        match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Done,
+            _ => Exit::Usage,
+        }
+    })?;
+    let gather = |flags: &ArgMatches| {
+        let file = flags.get_one::<String>("config").map(PathBuf::from);
+        Settings::gather(scope, Sources { flags: Some(flags), file, environment })
+    };
+    match matches.subcommand() {
+        Some(("serve", flags)) => Ok(Invocation::Serve(gather(flags))),
+        Some(("check", flags)) => Ok(Invocation::Check(gather(flags))),
+        Some(("queue", flags)) => {
+            let (verb, flags) = flags.subcommand().ok_or(Exit::Usage)?;
+            let request = queue::Request::of(verb, flags).map_err(|problem| {
+                eprintln!("error: {problem}");
+                Exit::Usage
+            })?;
+            Ok(Invocation::Queue(gather(flags), request))
+        }
+        _ => Err(Exit::Usage),
+    }
+}
+
+fn command(scope: &'static Scope, about: &'static str) -> Command {
+    let config = Arg::new("config").long("config").value_name("FILE").help("The configuration file");
+    let with_settings = |command: Command| {
+        command
+            .arg(config.clone())
+            .args(settings::arguments(scope))
+            .after_help(settings::settings_without_flag(scope))
+    };
+    Command::new(scope.program)
+        .about(about)
+        .version(env!("CARGO_PKG_VERSION"))
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(with_settings(Command::new("serve").about("Take mail and pass it on")))
+        .subcommand(with_settings(
+            Command::new("check").about("Read the configuration as serve would, and say what it is"),
+        ))
+        .subcommand(queue::command(scope, &config))
+}

@@ -1,0 +1,36 @@
+use std::process::ExitCode;
+
+/// How a program ends, in the codes of `sysexits.h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// 0: done.
+    Done,
+    /// 1: what was asked for is not there, or was refused.
+    Refused,
+    /// 64, `EX_USAGE`: the arguments make no sense.
+    Usage,
+    /// 75, `EX_TEMPFAIL`: it may go well another time; nothing was stored.
+    TryAgain,
+    /// 78, `EX_CONFIG`: a setting must be mended first.
+    Configuration,
+}
+
+impl Exit {
+    /// The number.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Refused => 1,
+            Self::Usage => 64,
+            Self::TryAgain => 75,
+            Self::Configuration => 78,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        exit.code().into()
+    }
+}

@@ -1,0 +1,152 @@
+//! Metrics for Prometheus, in the words of the RFCs.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use hedwig_envelope::{BoxError, Mail, MailService, Outcome, Receipt, State};
+use hedwig_spool::{Counts, Spool};
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+use tower::{Layer, Service};
+
+use crate::queue::state_name;
+
+/// What a daemon counts. A cheap handle.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Arc<Registry>,
+    accepted: Counter,
+    refused: Counter,
+    recipients: Family<OutcomeLabel, Counter>,
+    queue: Family<StateLabel, Gauge>,
+    quarantined: Gauge,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabel {
+    state: &'static str,
+}
+
+impl Metrics {
+    /// Metrics in which nothing has been counted yet.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("hedwig");
+        let (accepted, refused) = (Counter::default(), Counter::default());
+        let recipients = Family::<OutcomeLabel, Counter>::default();
+        let queue = Family::<StateLabel, Gauge>::default();
+        let quarantined = Gauge::default();
+        let help = "Mails taken: on stable storage here, or at the next server";
+        registry.register("mails_accepted", help, accepted.clone());
+        let help = "Mails not taken, now or ever; whoever sent them was told";
+        registry.register("mails_refused", help, refused.clone());
+        let help = "Delivery attempts by recipient and outcome: delivered, deferred or failed";
+        registry.register("recipients", help, recipients.clone());
+        let help = "Recipients in the queue by state";
+        registry.register("queue_recipients", help, queue.clone());
+        let help = "Damaged places of the spool that were set aside since it was opened";
+        registry.register("spool_quarantined", help, quarantined.clone());
+        Self { registry: Arc::new(registry), accepted, refused, recipients, queue, quarantined }
+    }
+
+    /// A layer that counts the mails that a service takes.
+    #[must_use]
+    pub fn accepting(&self) -> AcceptingLayer {
+        AcceptingLayer { metrics: self.clone() }
+    }
+
+    /// All metrics as OpenMetrics text, with the queue as it is now.
+    ///
+    /// # Errors
+    /// When the spool does not answer.
+    pub async fn to_text(&self, spool: &Spool) -> Result<String, BoxError> {
+        let counts: Counts = spool.counts().await?;
+        for (state, count) in counts.iter().filter(|(state, _)| !state.is_final()) {
+            self.set_state(state, count);
+        }
+        self.quarantined.set(i64::try_from(spool.quarantined()).unwrap_or(i64::MAX));
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+
+    pub(crate) fn count_outcome(&self, outcome: &Outcome) {
+        let outcome = match outcome {
+            Outcome::Done(_) => "delivered",
+            Outcome::Deferred(_) => "deferred",
+            Outcome::Failed(_) => "failed",
+        };
+        self.recipients.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    fn set_state(&self, state: State, count: u64) {
+        let label = StateLabel { state: state_name(state) };
+        self.queue.get_or_create(&label).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    fn count_mail(&self, result: &Result<Receipt, BoxError>) {
+        match result {
+            Ok(receipt) if receipt.is_done() => self.accepted.inc(),
+            _ => self.refused.inc(),
+        };
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// See [`Metrics::accepting`].
+#[derive(Clone, Debug)]
+pub struct AcceptingLayer {
+    metrics: Metrics,
+}
+
+impl<S> Layer<S> for AcceptingLayer {
+    type Service = Accepting<S>;
+
+    fn layer(&self, inner: S) -> Accepting<S> {
+        Accepting { inner, metrics: self.metrics.clone() }
+    }
+}
+
+/// What [`AcceptingLayer`] puts around a service.
+#[derive(Clone, Debug)]
+pub struct Accepting<S> {
+    inner: S,
+    metrics: Metrics,
+}
+
+impl<S: MailService> Service<Mail> for Accepting<S> {
+    type Response = Receipt;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Receipt, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mail: Mail) -> Self::Future {
+        let metrics = self.metrics.clone();
+        let result = self.inner.call(mail);
+        Box::pin(async move {
+            let result = result.await;
+            metrics.count_mail(&result);
+            result
+        })
+    }
+}

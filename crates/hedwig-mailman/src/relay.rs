@@ -1,0 +1,152 @@
+use std::{fmt, future, net::IpAddr, str::FromStr};
+
+use hedwig_envelope::BoxError;
+use hedwig_smtp::{
+    Policy, Question,
+    policy::LoopbackOnly,
+};
+use tower::{Service, service_fn};
+
+/// Relays for this host, and for clients in these networks. To everybody else it says 550 5.7.1 at
+/// each recipient, so that nobody makes an open relay by leaving out a setting.
+pub fn relay_policy(networks: Vec<Network>) -> impl Policy {
+    service_fn(move |question: Question| {
+        let client = question.peer().client.map(|client| client.ip());
+        let is_trusted = |ip| networks.iter().any(|network| network.contains(ip));
+        if client.is_some_and(is_trusted) {
+            return future::ready(Ok::<_, BoxError>(question.yes()));
+        }
+        LoopbackOnly.call(question)
+    })
+}
+
+/// A network in the notation of RFC 4632: `10.0.0.0/8`, `2001:db8::/32`, or a single address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    prefix_bits: u32,
+}
+
+impl Network {
+    /// Whether this address is in it. An IPv4 address that came over an IPv6 socket is one.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let (own, width) = number(self.address);
+        let (other, other_width) = number(address.to_canonical());
+        let shift = width - self.prefix_bits;
+        // Shifting a number by all its bits is no operation in Rust; nothing is left of it then.
+        width == other_width && own.checked_shr(shift) == other.checked_shr(shift)
+    }
+}
+
+/// An address as a number, and how many bits it has.
+fn number(address: IpAddr) -> (u128, u32) {
+    match address {
+        IpAddr::V4(address) => (address.to_bits().into(), 32),
+        IpAddr::V6(address) => (address.to_bits(), 128),
+    }
+}
+
+impl FromStr for Network {
+    type Err = NetworkError;
+
+    fn from_str(text: &str) -> Result<Self, NetworkError> {
+        let (address, prefix) = text.split_once('/').map_or((text, None), |(a, p)| (a, Some(p)));
+        let address: IpAddr = address.parse().map_err(|_| NetworkError::Form)?;
+        let (bits, width) = number(address);
+        let prefix_bits = match prefix {
+            None => width,
+            Some(prefix) => prefix.parse().map_err(|_| NetworkError::Form)?,
+        };
+        if prefix_bits > width {
+            return Err(NetworkError::Prefix(width));
+        }
+        let network = Self { address, prefix_bits };
+        // 10.1.2.3/8 is a slip of whoever meant either one host or the whole network.
+        let host_bits = width - prefix_bits;
+        let has_host_bits = host_bits > 0 && bits.trailing_zeros() < host_bits;
+        if has_host_bits { Err(NetworkError::HostBits) } else { Ok(network) }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix_bits)
+    }
+}
+
+/// A text that is no [`Network`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NetworkError {
+    /// Not an address, or not one with a prefix length.
+    Form,
+    /// The prefix is longer than the address, which has so many bits.
+    Prefix(u32),
+    /// Bits are set beyond the prefix.
+    HostBits,
+}
+
+impl fmt::Display for NetworkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Form => write!(f, "a network is an IP address, perhaps with / and a prefix length"),
+            Self::Prefix(width) => write!(f, "the prefix length is more than {width}"),
+            Self::HostBits => write!(f, "the address has bits set beyond the prefix length"),
+        }
+    }
+}
+
+impl std::error::Error for NetworkError {}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use hedwig_envelope::{Address, Recipient, ReversePath};
+    use hedwig_smtp::Peer;
+
+    use super::*;
+
+    fn network(text: &str) -> Result<Network, NetworkError> {
+        text.parse()
+    }
+
+    #[test]
+    fn a_network_has_the_addresses_of_its_prefix() {
+        for (text, inside, outside) in [
+            ("10.0.0.0/8", "10.255.0.1", "11.0.0.0"),
+            ("10.0.0.0/8", "::ffff:10.1.1.1", "::10.1.1.1"),
+            ("192.0.2.7", "192.0.2.7", "192.0.2.8"),
+            ("2001:db8::/32", "2001:db8:ffff::1", "2001:db9::"),
+            ("0.0.0.0/0", "203.0.113.9", "2001:db8::1"),
+        ] {
+            let network = network(text).unwrap();
+            assert!(network.contains(inside.parse().unwrap()), "{text} {inside}");
+            assert!(!network.contains(outside.parse().unwrap()), "{text} {outside}");
+        }
+        assert!(network("::/0").unwrap().contains("2001:db8::1".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_slip_is_no_network() {
+        assert_eq!(network("10.1.2.3/8"), Err(NetworkError::HostBits));
+        assert_eq!(network("10.0.0.0/33"), Err(NetworkError::Prefix(32)));
+        for text in ["", "localhost", "10.0.0.0/", "10.0.0.0/x", "10.0.0.0/-1"] {
+            assert_eq!(network(text), Err(NetworkError::Form), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn only_this_host_and_named_networks_may_relay() {
+        let mut policy = relay_policy(vec![network("10.0.0.0/8").unwrap()]);
+        for (client, code) in [("127.0.0.1:1", 250), ("10.2.3.4:1", 250), ("192.0.2.1:1", 550)] {
+            let recipient: Address = "a@example.org".parse().unwrap();
+            let question = Question::Recipient {
+                peer: Arc::new(Peer::new(Some(client.parse().unwrap()))),
+                sender: ReversePath::Null,
+                recipient: Recipient::from(recipient),
+            };
+            assert_eq!(policy.call(question).await.unwrap().code(), code, "{client}");
+        }
+    }
+}
