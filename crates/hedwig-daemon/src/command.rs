@@ -56,7 +56,8 @@ pub(crate) fn parse(
 }
 
 fn command(scope: &'static Scope, about: &'static str) -> Command {
-    let config = Arg::new("config").long("config").value_name("FILE").help("The configuration file");
+    let config =
+        Arg::new("config").long("config").value_name("FILE").help("The configuration file");
     let with_settings = |command: Command| {
         command
             .arg(config.clone())
@@ -70,7 +71,8 @@ fn command(scope: &'static Scope, about: &'static str) -> Command {
         .arg_required_else_help(true)
         .subcommand(with_settings(Command::new("serve").about("Take mail and pass it on")))
         .subcommand(with_settings(
-            Command::new("check").about("Read the configuration as serve would, and say what it is"),
+            Command::new("check")
+                .about("Read the configuration as serve would, and say what it is"),
         ))
         .subcommand(queue::command(scope, &config))
 }

@@ -13,6 +13,7 @@ mod stop;
 
 pub mod admin;
 pub mod control;
+pub mod delivery;
 pub mod log;
 pub mod queue;
 pub mod settings;

@@ -8,7 +8,10 @@ use tokio::net::TcpListener;
 ///
 /// # Errors
 /// With the address, what the system says, and the way out.
-pub async fn listen(protocol: &'static str, address: SocketAddr) -> Result<TcpListener, ListenError> {
+pub async fn listen(
+    protocol: &'static str,
+    address: SocketAddr,
+) -> Result<TcpListener, ListenError> {
     let bound = TcpListener::bind(address).await;
     let listener = bound.map_err(|source| ListenError { address, source })?;
     let address = listener.local_addr().unwrap_or(address);

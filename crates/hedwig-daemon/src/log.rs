@@ -118,10 +118,7 @@ mod tests {
     fn a_reply_cannot_forge_a_line_or_move_the_cursor() {
         let mut out = CleanLine(Vec::new());
         out.write_all("reply=550 no\r\nERROR forged \u{1b}[2J\u{9b}1m ü\n".as_bytes()).unwrap();
-        assert_eq!(
-            String::from_utf8(out.0).unwrap(),
-            "reply=550 no??ERROR forged ?[2J?1m ü\n"
-        );
+        assert_eq!(String::from_utf8(out.0).unwrap(), "reply=550 no??ERROR forged ?[2J?1m ü\n");
     }
 
     #[test]

@@ -5,14 +5,12 @@ use std::{future::IntoFuture, net::SocketAddr};
 use hedwig_daemon::{
     AttemptsLayer, Failure, Metrics, Parts, Stop, admin,
     control::{Control, serve_control},
-    listen, reporter, spool,
+    listen, spool,
 };
 use hedwig_envelope::{MailService, ReceivedLayer};
 use hedwig_smtp::ServerOptions;
-use hedwig_spool::{Courier, CourierOptions, CutThrough, Schedule, Spool};
-use tower::{
-    ServiceBuilder, limit::GlobalConcurrencyLimitLayer, load_shed::LoadShedLayer,
-};
+use hedwig_spool::{Courier, CourierOptions, CutThrough, Spool};
+use tower::{ServiceBuilder, limit::GlobalConcurrencyLimitLayer, load_shed::LoadShedLayer};
 
 use crate::{Configuration, relay_policy};
 
@@ -84,12 +82,7 @@ fn smtp_options(configuration: &Configuration, address: SocketAddr) -> ServerOpt
 }
 
 fn courier_options(configuration: &Configuration) -> CourierOptions {
-    CourierOptions {
-        schedule: Schedule { expiry: configuration.expiry, ..Schedule::default() },
-        concurrency: configuration.concurrency,
-        // There is one destination, so its limit is the limit.
-        concurrency_per_destination: configuration.concurrency,
-        delay_warning: configuration.delay_warning,
-        reporter: Some(reporter(&configuration.hostname)),
-    }
+    let options = configuration.delivery.courier(&configuration.hostname);
+    // There is one destination, so its limit is the limit.
+    CourierOptions { concurrency_per_destination: options.concurrency, ..options }
 }

@@ -1,7 +1,7 @@
-use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{fmt, net::SocketAddr, num::NonZeroUsize, path::PathBuf, str::FromStr, time::Duration};
 
 use hedwig_daemon::{
-    GRACE, HOSTNAME, Hostname, log,
+    GRACE, HOSTNAME, Hostname, delivery, log,
     settings::{Reading, Scope, Setting, Size, Span},
     spool,
 };
@@ -24,7 +24,9 @@ static RELAY_FROM: Setting = Setting::list("smtp", "relay_from", "NETWORK")
     .help("Clients in these networks may send anywhere, besides those on this host")
     .example("10.0.0.0/8");
 static LINE_ENDINGS: Setting = Setting::text("smtp", "line_endings", "refuse|normalise|auto")
-    .help("What happens to a bare CR or LF; auto normalises at loopback listeners, refuses elsewhere")
+    .help(
+        "What happens to a bare CR or LF; auto normalises at loopback listeners, refuses elsewhere",
+    )
     .default("auto");
 static URL: Setting = Setting::list("postoffice", "url", "URL")
     .flag("postoffice")
@@ -47,21 +49,13 @@ static CERTIFICATE: Setting = Setting::text("postoffice", "certificate", "FILE")
 static KEY: Setting =
     Setting::text("postoffice", "key", "FILE").help("The private key of that certificate, in PEM");
 static DIRECTORY: Setting = spool::directory("/var/spool/hedwig-mailman");
-static EXPIRY: Setting = Setting::text("delivery", "expiry", "SPAN")
-    .help("Give a mail up, and tell its sender, after so long")
-    .default("5d");
-static DELAY_WARNING: Setting = Setting::text("delivery", "delay_warning", "SPAN")
-    .help("Tell the sender, once, when a mail has waited for so long; 0s for never")
-    .default("4h");
-static CONCURRENCY: Setting = Setting::text("delivery", "concurrency", "N")
-    .help("So many queued mails are under way at once")
-    .default("512");
 static ADMIN: Setting = Setting::text("admin", "listen", "ADDR")
     .flag("admin")
     .help("Answer health, metrics and queue requests over HTTP here")
     .example("127.0.0.1:8026");
-static ADMIN_TOKEN: Setting = Setting::secret("admin", "token")
-    .help("The tokens that let an operator see and change the queue over HTTP; without one, nobody may");
+static ADMIN_TOKEN: Setting = Setting::secret("admin", "token").help(
+    "The tokens that let an operator see and change the queue over HTTP; without one, nobody may",
+);
 
 /// The settings of mailman.
 pub static SCOPE: Scope = Scope {
@@ -83,9 +77,11 @@ pub static SCOPE: Scope = Scope {
         &KEY,
         &DIRECTORY,
         &spool::RETENTION,
-        &EXPIRY,
-        &DELAY_WARNING,
-        &CONCURRENCY,
+        &delivery::EXPIRY,
+        &delivery::RETRY,
+        &delivery::RETRY_MAX,
+        &delivery::DELAY_WARNING,
+        &delivery::CONCURRENCY,
         &ADMIN,
         &ADMIN_TOKEN,
         &HOSTNAME,
@@ -115,12 +111,8 @@ pub struct Configuration {
     pub within: Duration,
     /// The queue.
     pub spool: spool::Options,
-    /// How long a mail may wait.
-    pub expiry: Duration,
-    /// After how long a sender is told of a delay.
-    pub delay_warning: Option<Duration>,
-    /// How many queued mails are under way at once.
-    pub concurrency: usize,
+    /// How the queue is worked off.
+    pub delivery: delivery::Options,
     /// Where health, metrics and the queue are shown.
     pub admin: Option<SocketAddr>,
     /// Who may change the queue there.
@@ -136,16 +128,14 @@ impl Configuration {
     pub fn read(read: &mut Reading<'_>) -> Option<Self> {
         let listen = read.many(&LISTEN);
         let size = read.one::<Size>(&SIZE_MAX);
-        let mails_max = read.one(&MAILS_MAX);
+        let mails_max = read.one::<NonZeroUsize>(&MAILS_MAX);
         let relay_from = read.many(&RELAY_FROM);
         let line_endings = read.one(&LINE_ENDINGS);
         let urls = read.many::<String>(&URL);
         let client = read_client(read, urls.clone());
         let within = read.one::<Span>(&WITHIN);
         let spool = spool::Options::read(read, Grouping::Whole);
-        let expiry = read.one::<Span>(&EXPIRY);
-        let delay_warning = read.one::<Span>(&DELAY_WARNING);
-        let concurrency = read.one(&CONCURRENCY);
+        let delivery = delivery::Options::read(read);
         let admin = read.optional(&ADMIN);
         let admin_tokens = read.many(&ADMIN_TOKEN);
         let hostname = Hostname::read(read);
@@ -153,16 +143,14 @@ impl Configuration {
         Some(Self {
             listen: listen?,
             content_bytes_max: size?.0,
-            mails_max: mails_max?,
+            mails_max: mails_max?.get(),
             relay_from: relay_from?,
             line_endings: line_endings?,
             client: client?,
             urls: urls?,
             within: within?.0,
             spool: spool?,
-            expiry: expiry?.0,
-            delay_warning: Some(delay_warning?.0).filter(|warning| !warning.is_zero()),
-            concurrency: concurrency?,
+            delivery: delivery?,
             admin: admin?,
             admin_tokens: admin_tokens?,
             hostname: hostname?,

@@ -1,10 +1,7 @@
 use std::{fmt, future, net::IpAddr, str::FromStr};
 
 use hedwig_envelope::BoxError;
-use hedwig_smtp::{
-    Policy, Question,
-    policy::LoopbackOnly,
-};
+use hedwig_smtp::{Policy, Question, policy::LoopbackOnly};
 use tower::{Service, service_fn};
 
 /// Relays for this host, and for clients in these networks. To everybody else it says 550 5.7.1 at
@@ -89,7 +86,9 @@ pub enum NetworkError {
 impl fmt::Display for NetworkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Form => write!(f, "a network is an IP address, perhaps with / and a prefix length"),
+            Self::Form => {
+                write!(f, "a network is an IP address, perhaps with / and a prefix length")
+            }
             Self::Prefix(width) => write!(f, "the prefix length is more than {width}"),
             Self::HostBits => write!(f, "the address has bits set beyond the prefix length"),
         }

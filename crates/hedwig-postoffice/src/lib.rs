@@ -1,1 +1,49 @@
-#![allow(missing_docs)]
+#![doc = include_str!("../README.md")]
+
+mod compose;
+mod configuration;
+mod listener;
+mod road;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use hedwig_daemon::{
+    Daemon, Failure, Stop,
+    settings::{Reading, Scope},
+};
+use hedwig_spool::Grouping;
+
+pub use compose::{accepting, delivering, routes};
+pub use configuration::{Configuration, SCOPE};
+pub use listener::ListenerOptions;
+pub use road::RoadOptions;
+
+/// The daemon, for [`hedwig_daemon::run`].
+#[derive(Clone, Copy, Debug)]
+pub struct Postoffice;
+
+impl Daemon for Postoffice {
+    type Configuration = Configuration;
+    const SCOPE: &'static Scope = &SCOPE;
+    const ABOUT: &'static str =
+        "Takes mail over HTTP, keeps it safe, and delivers it to the servers of its recipients";
+    // Each domain has servers of its own, which answer or do not for its recipients alone.
+    const GROUPING: Grouping = Grouping::ByDomain;
+
+    fn configure(read: &mut Reading<'_>) -> Option<Configuration> {
+        Configuration::read(read)
+    }
+
+    fn describe(configuration: &Configuration) -> Vec<String> {
+        configuration.describe()
+    }
+
+    async fn serve(configuration: Configuration, stop: Stop) -> Result<(), Failure> {
+        compose::serve(configuration, stop).await
+    }
+}
+
+/// Runs the program with these arguments, the first being its name.
+pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    hedwig_daemon::run::<Postoffice>(arguments)
+}

@@ -43,7 +43,8 @@ impl Choice {
         let mut query = String::new();
         let mut push = |name: &str, value: &str| {
             let separator = if query.is_empty() { "" } else { "&" };
-            let value = percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC);
+            let value =
+                percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC);
             // Writing to a String cannot fail.
             let _ = write!(query, "{separator}{name}={value}");
         };
@@ -51,7 +52,9 @@ impl Choice {
         self.domain.iter().for_each(|domain| push("domain", domain));
         self.sender.iter().for_each(|sender| push("sender", &sender.to_string()));
         self.state.iter().for_each(|state| push("state", state_name(*state)));
-        self.older_than.iter().for_each(|age| push("older_than", &format!("{}ms", age.as_millis())));
+        self.older_than
+            .iter()
+            .for_each(|age| push("older_than", &format!("{}ms", age.as_millis())));
         self.limit.iter().for_each(|limit| push("limit", &limit.to_string()));
         if self.all {
             push("all", "true");

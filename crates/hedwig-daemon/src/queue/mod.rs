@@ -88,7 +88,11 @@ pub(crate) fn command(scope: &'static Scope, config: &Arg) -> Command {
         .about("See what waits, and act on it")
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommand(verb("list", "List mails that wait; finished ones with --state or --all", &list))
+        .subcommand(verb(
+            "list",
+            "List mails that wait; finished ones with --state or --all",
+            &list,
+        ))
         .subcommand(verb("show", "Show mails with every attempt", &show))
         .subcommands(Verb::ALL.iter().map(|action| verb(action.name(), action.about(), &which)))
 }
@@ -117,7 +121,9 @@ impl Request {
         choice.all = matches!(flags.try_get_one::<bool>("all"), Ok(Some(true)));
         if let (What::Act(verb), false) = (&what, choice.is_deliberate()) {
             let name = verb.name();
-            return Err(format!("queue {name} which mails? Name ids, a filter such as --domain, or --all"));
+            return Err(format!(
+                "queue {name} which mails? Name ids, a filter such as --domain, or --all"
+            ));
         }
         let remote = flags.get_one::<String>("url").map(|url| Remote {
             url: url.clone(),
@@ -171,7 +177,11 @@ fn read_token(path: &std::path::Path) -> Result<Token, String> {
     first.parse().map_err(|error| told(&error))
 }
 
-async fn answer(server: &Server, request: &Request, out: &mut impl Write) -> Result<Exit, BoxError> {
+async fn answer(
+    server: &Server,
+    request: &Request,
+    out: &mut impl Write,
+) -> Result<Exit, BoxError> {
     match &request.what {
         What::List => list(server, request, out).await,
         What::Show => show(server, request, out).await,
@@ -214,7 +224,9 @@ async fn show(server: &Server, request: &Request, out: &mut impl Write) -> Resul
             Some(mail) if request.json => print::json(out, &mail)?,
             Some(mail) => print::show(out, &mail, now)?,
             None => {
-                eprintln!("error: there is no mail {id} here (finished mails are kept for some days)");
+                eprintln!(
+                    "error: there is no mail {id} here (finished mails are kept for some days)"
+                );
                 exit = Exit::Refused;
             }
         }

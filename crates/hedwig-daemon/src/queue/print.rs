@@ -16,7 +16,11 @@ pub(super) fn json(out: &mut impl Write, mail: &MailStatus) -> io::Result<()> {
 
 /// The line above a list.
 pub(super) fn list_header(out: &mut impl Write) -> io::Result<()> {
-    writeln!(out, "{:26} {:>6} {:>7} {:10} {:>7}  SENDER -> RECIPIENT", "ID", "AGE", "SIZE", "STATE", "NEXT")
+    writeln!(
+        out,
+        "{:26} {:>6} {:>7} {:10} {:>7}  SENDER -> RECIPIENT",
+        "ID", "AGE", "SIZE", "STATE", "NEXT"
+    )
 }
 
 /// The recipients of a mail that the choice means, a line each, and below it why one waits.

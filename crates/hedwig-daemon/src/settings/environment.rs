@@ -2,9 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 
-use super::{
-    Place, Problem, Setting, Settings, Value, flags::read_value_file, nearest, split,
-};
+use super::{Place, Problem, Setting, Settings, Value, flags::read_value_file, nearest, split};
 
 pub(super) fn read(settings: &mut Settings, environment: &[(OsString, OsString)]) {
     let scope = settings.scope;
@@ -63,5 +61,7 @@ fn is_service_link(rest: &str) -> bool {
     rest == "PORT"
         || rest == "SERVICE_HOST"
         || rest.starts_with("SERVICE_PORT")
-        || rest.strip_prefix("PORT_").is_some_and(|port| port.starts_with(|c: char| c.is_ascii_digit()))
+        || rest
+            .strip_prefix("PORT_")
+            .is_some_and(|port| port.starts_with(|c: char| c.is_ascii_digit()))
 }

@@ -54,7 +54,8 @@ impl File<'_> {
                 }
                 None => {
                     let home = table.iter().find(|setting| setting.key == name);
-                    let home = home.map_or("a [section]".to_owned(), |s| format!("[{}]", s.section));
+                    let home =
+                        home.map_or("a [section]".to_owned(), |s| format!("[{}]", s.section));
                     let what = format!("{name} stands in no section; put it under {home}");
                     settings.problem(Problem::at(&place, what));
                 }
@@ -66,9 +67,8 @@ impl File<'_> {
         let table = settings.scope.table;
         for (key, item) in keys.iter() {
             let place = self.place(keys.key(key).and_then(|key| key.span()));
-            let named = |name: &str| {
-                table.iter().copied().find(|s| s.section == section && s.key == name)
-            };
+            let named =
+                |name: &str| table.iter().copied().find(|s| s.section == section && s.key == name);
             if let Some(setting) = named(key) {
                 self.read_value(settings, setting, place, item);
             } else if let Some(setting) = key
@@ -108,7 +108,10 @@ impl File<'_> {
                 .iter()
                 .map(|part| Some(Value { text: text_of(part)?, place: self.place(part.span()) }))
                 .collect(),
-            _ => item.as_value().and_then(text_of).map(|text| vec![Value { text, place: place.clone() }]),
+            _ => item
+                .as_value()
+                .and_then(text_of)
+                .map(|text| vec![Value { text, place: place.clone() }]),
         };
         match values {
             Some(values) => settings.replace(setting, values),

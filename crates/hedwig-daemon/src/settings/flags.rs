@@ -70,10 +70,8 @@ pub(super) fn read(settings: &mut Settings, matches: &ArgMatches) {
             }
             Kind::Text | Kind::List => {
                 let texts = matches.get_many::<String>(flag).into_iter().flatten();
-                let value = |text: &String| Value {
-                    text: text.clone(),
-                    place: Place::Flag(name.clone()),
-                };
+                let value =
+                    |text: &String| Value { text: text.clone(), place: Place::Flag(name.clone()) };
                 settings.replace(setting, texts.map(value).collect());
             }
         }

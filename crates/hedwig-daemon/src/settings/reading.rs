@@ -54,7 +54,8 @@ impl<'a> Reading<'a> {
     /// The values of a setting that may have any number of them.
     pub fn many<T: FromStr<Err: Display>>(&mut self, setting: &Setting) -> Option<Vec<T>> {
         let values = self.values(setting);
-        let parsed: Vec<Option<T>> = values.iter().map(|value| self.parse(setting, value)).collect();
+        let parsed: Vec<Option<T>> =
+            values.iter().map(|value| self.parse(setting, value)).collect();
         parsed.into_iter().collect()
     }
 

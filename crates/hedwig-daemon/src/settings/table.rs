@@ -45,22 +45,14 @@ pub enum Kind {
 impl Setting {
     /// A setting with one value.
     #[must_use]
-    pub const fn text(
-        section: &'static str,
-        key: &'static str,
-        value_name: &'static str,
-    ) -> Self {
+    pub const fn text(section: &'static str, key: &'static str, value_name: &'static str) -> Self {
         let (kind, help) = (Kind::Text, "");
         Self { section, key, value_name, kind, flag: None, help, default: None, example: None }
     }
 
     /// A setting with any number of values.
     #[must_use]
-    pub const fn list(
-        section: &'static str,
-        key: &'static str,
-        value_name: &'static str,
-    ) -> Self {
+    pub const fn list(section: &'static str, key: &'static str, value_name: &'static str) -> Self {
         Self { kind: Kind::List, ..Self::text(section, key, value_name) }
     }
 

@@ -184,7 +184,9 @@ fn a_secret_comes_from_a_file_and_is_never_shown() {
     let problems = given("[postoffice]\ntoken = 'hunter 2'\n", &[], &[]).problems();
     assert_eq!(
         problems,
-        ["FILE:2: [postoffice] token: a token is 1 to 4096 visible ASCII characters without white space in it"]
+        [
+            "FILE:2: [postoffice] token: a token is 1 to 4096 visible ASCII characters without white space in it"
+        ]
     );
 }
 

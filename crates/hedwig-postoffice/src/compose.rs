@@ -1,0 +1,89 @@
+//! What the postoffice is made of.
+
+use std::future::IntoFuture;
+
+use hedwig_daemon::{
+    AttemptsLayer, Failure, Metrics, Parts, Stop, admin,
+    control::{Control, serve_control},
+    listen, spool,
+};
+use hedwig_envelope::{BoxError, MailId, MailService, ReceivedLayer};
+use hedwig_mx::{DkimLayer, Mx, Resolver};
+use hedwig_spool::{Courier, Spool};
+use hedwig_transport::{MESSAGES_PATH, Router, messages};
+use tower::{
+    ServiceBuilder, limit::GlobalConcurrencyLimitLayer, load_shed::LoadShedLayer, service_fn,
+};
+
+use crate::{Configuration, RoadOptions};
+
+/// Takes a mail: when this has answered, it is on stable storage.
+pub fn accepting(
+    configuration: &Configuration,
+    metrics: &Metrics,
+    spool: Spool,
+) -> impl MailService + use<> {
+    ServiceBuilder::new()
+        .layer(metrics.accepting())
+        // Outside the limit: who finds it full is told 503 at once and does not wait in line.
+        .layer(LoadShedLayer::new())
+        .layer(GlobalConcurrencyLimitLayer::new(configuration.listener.mails_max))
+        .layer(ReceivedLayer::new(configuration.hostname.as_str()))
+        .service(spool)
+}
+
+/// Delivers a mail to its recipients' servers, signed, and logs what they say.
+pub fn delivering(road: &RoadOptions, metrics: &Metrics, mx: Mx) -> impl MailService + use<> {
+    ServiceBuilder::new()
+        .layer(AttemptsLayer::new(metrics.clone()))
+        .layer(DkimLayer::new(road.keys.clone()))
+        .service(mx)
+}
+
+/// All that the listener answers: mails, what became of them, and what both daemons show.
+pub fn routes(configuration: &Configuration, metrics: &Metrics, spool: &Spool) -> Router {
+    let listener = &configuration.listener;
+    let asked = spool.clone();
+    let tracker = service_fn(move |id: MailId| {
+        let spool = asked.clone();
+        async move { spool.show(id).await.map_err(BoxError::from) }
+    });
+    let mail = accepting(configuration, metrics, spool.clone());
+    admin::routes(spool, metrics, listener.admin_tokens.clone())
+        .route(MESSAGES_PATH, messages(mail, tracker, listener.messages.clone()))
+}
+
+/// Runs the postoffice until it is told to stop.
+pub(crate) async fn serve(configuration: Configuration, stop: Stop) -> Result<(), Failure> {
+    let resolver = match configuration.road.name_server {
+        Some(address) => Resolver::with_server(address),
+        None => Resolver::from_system(),
+    };
+    let mx = Mx::new(resolver.map_err(Failure::configuration)?, configuration.road.mx.clone());
+    let spool = spool::open(configuration.spool.clone()).await.map_err(Failure::try_again)?;
+    let metrics = Metrics::new();
+
+    let mut parts = Parts::new(stop.clone());
+    let control = Control::new(spool.clone());
+    let control = serve_control(&configuration.spool.directory, control, stop.requested());
+    parts.start_sure("control socket", control.map_err(Failure::try_again)?);
+
+    let listener = listen("http", configuration.listener.address).await;
+    let listener = listener.map_err(Failure::configuration)?;
+    let mut server = hedwig_transport::serve(listener, routes(&configuration, &metrics, &spool))
+        .with_graceful_shutdown(stop.requested());
+    if let Some(tls) = &configuration.listener.tls {
+        server = server.tls(tls.clone());
+    }
+    parts.start_sure("HTTP listener", server.into_future());
+
+    let delivering = delivering(&configuration.road, &metrics, mx.clone());
+    let options = configuration.delivery.courier(&configuration.hostname);
+    let courier = Courier::new(spool.clone(), delivering, options);
+    parts.start_sure("courier", courier.run(stop.requested()));
+
+    let finished = parts.finish(configuration.grace).await;
+    mx.close().await;
+    spool.close().await;
+    finished
+}

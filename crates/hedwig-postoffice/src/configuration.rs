@@ -1,0 +1,102 @@
+use std::time::Duration;
+
+use hedwig_daemon::{
+    GRACE, HOSTNAME, Hostname, delivery, log,
+    settings::{Reading, Scope, Setting, Span},
+    spool,
+};
+use hedwig_spool::Grouping;
+
+use crate::{
+    ListenerOptions, RoadOptions,
+    listener::{
+        ADMIN_TOKEN, CERTIFICATE, CLIENT_AUTHORITIES, KEY, LISTEN, MAILS_MAX, SIZE_MAX, TOKEN,
+    },
+    road::{
+        ALLOW_LOOPBACK, DKIM_KEYS, DNS, OWN_ADDRESSES, PORT, ROUTE, SOURCE_IPV4, SOURCE_IPV6, TLS,
+    },
+};
+
+static DIRECTORY: Setting = spool::directory("/var/spool/hedwig-postoffice");
+
+/// The settings of the postoffice.
+pub static SCOPE: Scope = Scope {
+    program: "hedwig-postoffice",
+    variable_prefix: "HEDWIG_POSTOFFICE",
+    file_default: "/etc/hedwig/postoffice.toml",
+    table: &[
+        &LISTEN,
+        &TOKEN,
+        &SIZE_MAX,
+        &MAILS_MAX,
+        &CERTIFICATE,
+        &KEY,
+        &CLIENT_AUTHORITIES,
+        &ADMIN_TOKEN,
+        &DIRECTORY,
+        &spool::RETENTION,
+        &delivery::EXPIRY,
+        &delivery::RETRY,
+        &delivery::RETRY_MAX,
+        &delivery::DELAY_WARNING,
+        &delivery::CONCURRENCY,
+        &ROUTE,
+        &DNS,
+        &PORT,
+        &ALLOW_LOOPBACK,
+        &TLS,
+        &OWN_ADDRESSES,
+        &SOURCE_IPV4,
+        &SOURCE_IPV6,
+        &DKIM_KEYS,
+        &HOSTNAME,
+        &GRACE,
+        &log::FORMAT,
+        &log::LEVEL,
+    ],
+};
+
+/// All that the postoffice needs to know.
+pub struct Configuration {
+    /// Where mail comes in, and who may bring it.
+    pub listener: ListenerOptions,
+    /// The queue.
+    pub spool: spool::Options,
+    /// How it is worked off.
+    pub delivery: delivery::Options,
+    /// How mail is delivered.
+    pub road: RoadOptions,
+    /// The name of this host.
+    pub hostname: Hostname,
+    /// How long a graceful stop may take.
+    pub grace: Duration,
+}
+
+impl Configuration {
+    /// Reads all settings; what is wrong stays with the reading.
+    pub fn read(read: &mut Reading<'_>) -> Option<Self> {
+        let listener = ListenerOptions::read(read);
+        let spool = spool::Options::read(read, Grouping::ByDomain);
+        let delivery = delivery::Options::read(read);
+        let hostname = Hostname::read(read);
+        let road = RoadOptions::read(read, hostname.as_ref());
+        let grace = read.one::<Span>(&GRACE);
+        Some(Self {
+            listener: listener?,
+            spool: spool?,
+            delivery: delivery?,
+            road: road?,
+            hostname: hostname?,
+            grace: grace?.0,
+        })
+    }
+
+    /// What `check` says.
+    pub(crate) fn describe(&self) -> Vec<String> {
+        let mut lines = vec![format!("hostname: {}", self.hostname)];
+        lines.extend(self.listener.describe());
+        lines.push(format!("it is queued in: {}", self.spool.directory.display()));
+        lines.extend(self.road.describe());
+        lines
+    }
+}

@@ -1,0 +1,171 @@
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+};
+
+use hedwig_daemon::{
+    Hostname,
+    settings::{Reading, Setting},
+};
+use hedwig_mx::{Keys, MxOptions, Route, TlsPolicy};
+
+pub(crate) static ROUTE: Setting = Setting::list("mx", "route", "DOMAIN=TARGET")
+    .flag("route")
+    .help("Send the mail of DOMAIN (*.name: below it; *: every other) not to its MX but to TARGET: \
+           smtp://host:port, lmtp://host:port, lmtp+unix:///path, maildir:///path, fail:TEXT, discard")
+    .example("example.org=lmtp://127.0.0.1:24");
+pub(crate) static DNS: Setting = Setting::text("dns", "server", "ADDR")
+    .flag("dns")
+    .help("Ask this name server and not the system's")
+    .example("127.0.0.1:53");
+pub(crate) static PORT: Setting = Setting::text("mx", "port", "PORT")
+    .flag("mx-port")
+    .help("The port of mail exchangers; another one is for laboratories")
+    .default("25");
+pub(crate) static ALLOW_LOOPBACK: Setting = Setting::switch("mx", "allow_loopback")
+    .flag("allow-loopback")
+    .help("Let an MX record lead to this host; for laboratories");
+pub(crate) static TLS: Setting = Setting::text("mx", "tls", "opportunistic|encrypted|never")
+    .help("TLS on the way to other servers: where it is offered, always, or never")
+    .default("opportunistic");
+pub(crate) static OWN_ADDRESSES: Setting = Setting::list("mx", "own_addresses", "IP")
+    .help("This host's addresses as others see them, so that it never sends mail to itself")
+    .example("192.0.2.1");
+pub(crate) static SOURCE_IPV4: Setting = Setting::text("mx", "source_ipv4", "IP")
+    .help("The address that IPv4 connections come from")
+    .example("192.0.2.1");
+pub(crate) static SOURCE_IPV6: Setting = Setting::text("mx", "source_ipv6", "IP")
+    .help("The address that IPv6 connections come from")
+    .example("2001:db8::1");
+pub(crate) static DKIM_KEYS: Setting = Setting::text("dkim", "keys", "DIR")
+    .flag("dkim-keys")
+    .help("Sign with the keys in DIR/<domain>/<selector>.pem");
+
+/// How mail is delivered.
+#[derive(Clone, Debug)]
+pub struct RoadOptions {
+    /// The way to other servers.
+    pub mx: MxOptions,
+    /// The name server to ask; `None` is the system's.
+    pub name_server: Option<SocketAddr>,
+    /// The keys to sign with.
+    pub keys: Keys,
+    /// The routes, to be told.
+    routes: Vec<String>,
+}
+
+impl RoadOptions {
+    /// Reads the settings of sections `[mx]`, `[dns]` and `[dkim]`.
+    pub fn read(read: &mut Reading<'_>, hostname: Option<&Hostname>) -> Option<Self> {
+        let routes = read.many::<RouteText>(&ROUTE);
+        let name_server = read.optional::<NameServer>(&DNS);
+        let mx_port = read.one(&PORT);
+        let allow_loopback = read.one(&ALLOW_LOOPBACK);
+        let tls = read.one::<Tls>(&TLS);
+        let own_addresses = read.many::<IpAddr>(&OWN_ADDRESSES);
+        let source_ipv4 = read.optional(&SOURCE_IPV4);
+        let source_ipv6 = read.optional(&SOURCE_IPV6);
+        let keys = read_keys(read);
+        let routes = routes?;
+        let mx = MxOptions {
+            hello_name: hostname?.to_string(),
+            own_addresses: own_addresses?,
+            routes: routes.iter().map(|route| route.route.clone()).collect(),
+            mx_port: mx_port?,
+            allow_loopback: allow_loopback?,
+            tls_policy: tls?.0,
+            source_ipv4: source_ipv4?,
+            source_ipv6: source_ipv6?,
+            ..MxOptions::default()
+        };
+        let routes = routes.into_iter().map(|route| route.text).collect();
+        Some(Self { mx, name_server: name_server?.map(|s| s.0), keys: keys?, routes })
+    }
+
+    /// What `check` says.
+    pub(crate) fn describe(&self) -> Vec<String> {
+        let mut lines: Vec<String> =
+            self.routes.iter().map(|route| format!("route: {route}")).collect();
+        lines.push(match self.name_server {
+            Some(address) => format!("name server: {address}"),
+            None => "name server: the system's".to_owned(),
+        });
+        if self.mx.allow_loopback || self.mx.mx_port != 25 {
+            let port = self.mx.mx_port;
+            lines.push(format!("laboratory: MX port {port}, MX records may lead to this host"));
+        }
+        for key in self.keys.iter() {
+            let (name, text) = key.dns_record();
+            lines.push(format!(
+                "DKIM key ({}), whose DNS record is: {name} TXT \"{text}\"",
+                key.algorithm()
+            ));
+        }
+        if self.keys.is_empty() {
+            lines.push("DKIM: no keys, mail is not signed".to_owned());
+        }
+        lines
+    }
+}
+
+fn read_keys(read: &mut Reading<'_>) -> Option<Keys> {
+    match read.optional::<PathBuf>(&DKIM_KEYS)? {
+        None => Some(Keys::default()),
+        Some(directory) => {
+            let keys = Keys::load(directory);
+            keys.map_err(|error| read.wrong(&DKIM_KEYS, error)).ok()
+        }
+    }
+}
+
+/// A route, and how it was written.
+struct RouteText {
+    route: Route,
+    text: String,
+}
+
+impl FromStr for RouteText {
+    type Err = hedwig_mx::RouteError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self { route: text.parse()?, text: text.to_owned() })
+    }
+}
+
+/// A name server, at port 53 if nothing else is said.
+struct NameServer(SocketAddr);
+
+impl FromStr for NameServer {
+    type Err = std::net::AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let address = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
+        address.or_else(|_| text.parse()).map(Self)
+    }
+}
+
+struct Tls(TlsPolicy);
+
+impl FromStr for Tls {
+    type Err = TlsError;
+
+    fn from_str(text: &str) -> Result<Self, TlsError> {
+        match text {
+            "opportunistic" => Ok(Self(TlsPolicy::Opportunistic)),
+            "encrypted" => Ok(Self(TlsPolicy::Encrypted)),
+            "never" => Ok(Self(TlsPolicy::Never)),
+            _ => Err(TlsError),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct TlsError;
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TLS is opportunistic, encrypted or never")
+    }
+}
