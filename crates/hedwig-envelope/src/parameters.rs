@@ -194,14 +194,25 @@ impl FromStr for OriginalRecipient {
     type Err = ParameterError;
 
     fn from_str(text: &str) -> Result<Self, ParameterError> {
-        let wrong = || ParameterError::new("ORCPT", text, "a kind, a semicolon and an xtext");
+        let wrong = || {
+            ParameterError::new(
+                "ORCPT",
+                text,
+                "a kind, a semicolon and an xtext, 500 characters at most",
+            )
+        };
         let (kind, address) = text.split_once(';').ok_or_else(wrong)?;
         let is_atom = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
         if kind.is_empty() || !kind.bytes().all(is_atom) {
             return Err(wrong());
         }
         let address = xtext::decode(address).filter(|a| !a.is_empty()).ok_or_else(wrong)?;
-        Ok(Self { kind: kind.to_owned(), address })
+        let original = Self { kind: kind.to_owned(), address };
+        // RFC 3461 §5.2 allows 500 characters; as it will be sent on, not as it came.
+        if original.to_string().len() > 500 {
+            return Err(wrong());
+        }
+        Ok(original)
     }
 }
 

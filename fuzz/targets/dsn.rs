@@ -1,0 +1,51 @@
+//! A report about any mail is itself a mail: strict CRLF lines, from the null sender, and the fields of
+//! its recipients are not the reported mail's to write.
+#![no_main]
+
+use hedwig_envelope::{
+    Address, Content, Envelope, Mail, MailId, Origin, Outcome, Recipient, Relay, Reply, ReversePath,
+    Timestamp,
+    dsn::{Action, Report},
+};
+use libfuzzer_sys::fuzz_target;
+
+/// A line each: sender, recipient, ORCPT and the reply's code; then the reply's text.
+fuzz_target!(|input: &str| {
+    let mut lines = input.splitn(5, '\n');
+    let mut line = || lines.next().unwrap_or_default();
+    let (Ok(sender), Ok(address)) = (line().parse::<ReversePath>(), line().parse::<Address>())
+    else {
+        return;
+    };
+    let (original, code, said) = (line(), line().parse::<u16>().unwrap_or(550), line());
+    let recipient = Recipient { original: original.parse().ok(), ..Recipient::from(address) };
+    let now = Timestamp::UNIX_EPOCH;
+    let mut envelope = Envelope::new(sender, [recipient]);
+    envelope.parameters.smtputf8 = !said.is_ascii();
+    let mail = Mail {
+        id: MailId::new(now, 1),
+        envelope,
+        content: Content::from("Subject: x\r\n\r\nbody\r\n"),
+        origin: Origin::local(now),
+    };
+    let relay = Relay { host: "mx.example".into(), address: None, tls: None };
+    let reply = Reply::new(200 + code % 400, None, said.to_owned());
+    let outcome = Outcome::of_reply(reply, Some(relay));
+    for action in [Action::Failed, Action::Delayed, Action::Delivered, Action::Relayed] {
+        let report = Report {
+            reporting_mta: "mail.example",
+            mail: &mail,
+            action,
+            recipients: &[(0, outcome.answer())],
+            retry_until: Some(now),
+        };
+        let Some(report) = report.to_mail(MailId::new(now, 2), now) else { continue };
+        assert_eq!(report.envelope.sender, ReversePath::Null);
+        let bytes = report.content.to_bytes();
+        let text = std::str::from_utf8(&bytes).expect("UTF-8");
+        assert!(!text.replace("\r\n", "").contains(['\r', '\n', '\0']));
+        assert!(text.split("\r\n").all(|line| line.len() <= 998), "a line is too long");
+        assert_eq!(text.matches("\r\nFinal-Recipient: ").count(), 1);
+        assert_eq!(text.matches("\r\nReporting-MTA: ").count(), 1);
+    }
+});
