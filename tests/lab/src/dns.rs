@@ -8,6 +8,10 @@ use std::{
     time::Duration,
 };
 
+use hickory_resolver::{
+    TokioResolver,
+    config::{NameServerConfig, ResolveHosts, ResolverConfig},
+};
 use hickory_server::{
     Server,
     net::runtime::{Time, TokioRuntimeProvider},
@@ -23,6 +27,8 @@ use hickory_server::{
     zone_handler::{AxfrPolicy, Catalog, MessageResponseBuilder, ZoneHandler, ZoneType},
 };
 use tokio::net::{TcpListener, UdpSocket};
+
+use crate::Result;
 
 /// How long a resolver may keep what it was told, in seconds: not long, so that a test can change it.
 const TTL_SECONDS: u32 = 1;
@@ -60,7 +66,7 @@ impl Dns {
     ///
     /// # Errors
     /// When no port is free for UDP and TCP both.
-    pub async fn start() -> io::Result<Self> {
+    pub async fn start() -> Result<Self> {
         let (udp, tcp) = bind().await?;
         let address = udp.local_addr()?;
         let mut zone = InMemoryZoneHandler::<TokioRuntimeProvider>::empty(
@@ -89,6 +95,25 @@ impl Dns {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// A resolver that asks this server and nobody else.
+    ///
+    /// # Errors
+    /// When the resolver cannot be built.
+    pub fn resolver(&self) -> Result<TokioResolver> {
+        let mut server = NameServerConfig::udp_and_tcp(self.address.ip());
+        for connection in &mut server.connections {
+            connection.port = self.address.port();
+        }
+        let config = ResolverConfig::from_parts(None, vec![], vec![server]);
+        let provider = hickory_resolver::net::runtime::TokioRuntimeProvider::default();
+        let mut builder = TokioResolver::builder_with_config(config, provider);
+        let options = builder.options_mut();
+        options.use_hosts_file = ResolveHosts::Never;
+        options.timeout = Duration::from_millis(500);
+        options.attempts = 0;
+        Ok(builder.build()?)
     }
 
     /// `domain` has a mail server of this name, with this preference.
@@ -249,26 +274,7 @@ fn response_info(request: &Request) -> ResponseInfo {
 mod tests {
     use std::net::Ipv6Addr;
 
-    use hickory_resolver::{
-        TokioResolver,
-        config::{NameServerConfig, ResolveHosts, ResolverConfig},
-    };
-
     use super::*;
-
-    fn resolver(dns: &Dns) -> TokioResolver {
-        let mut server = NameServerConfig::udp_and_tcp(dns.address().ip());
-        for connection in &mut server.connections {
-            connection.port = dns.address().port();
-        }
-        let config = ResolverConfig::from_parts(None, vec![], vec![server]);
-        let provider = hickory_resolver::net::runtime::TokioRuntimeProvider::default();
-        let mut builder = TokioResolver::builder_with_config(config, provider);
-        builder.options_mut().use_hosts_file = ResolveHosts::Never;
-        builder.options_mut().timeout = Duration::from_millis(200);
-        builder.options_mut().attempts = 0;
-        builder.build().unwrap()
-    }
 
     #[tokio::test]
     async fn a_resolver_finds_what_the_test_wrote() {
@@ -278,7 +284,7 @@ mod tests {
         dns.address_of("a.example.com", [127, 0, 0, 2]).await;
         dns.address_of("a.example.com", Ipv6Addr::LOCALHOST).await;
         dns.txt("k._domainkey.example.com", &"x".repeat(300)).await;
-        let resolver = resolver(&dns);
+        let resolver = dns.resolver().unwrap();
         let mx = resolver.mx_lookup("example.com.").await.unwrap();
         assert_eq!(mx.answers().len(), 2);
         let addresses: Vec<IpAddr> =
@@ -293,7 +299,7 @@ mod tests {
     #[tokio::test]
     async fn what_was_not_written_does_not_exist() {
         let dns = Dns::start().await.unwrap();
-        let error = resolver(&dns).mx_lookup("example.com.").await.unwrap_err();
+        let error = dns.resolver().unwrap().mx_lookup("example.com.").await.unwrap_err();
         assert!(error.is_nx_domain(), "{error}");
     }
 
@@ -303,12 +309,12 @@ mod tests {
         dns.mail_domain("example.com", [127, 0, 0, 2]).await;
         for fault in [Fault::ServerFailure, Fault::Silence] {
             dns.break_name("example.com", fault);
-            let error = resolver(&dns).mx_lookup("example.com.").await.unwrap_err();
+            let error = dns.resolver().unwrap().mx_lookup("example.com.").await.unwrap_err();
             assert!(!error.is_no_records_found(), "{error}");
         }
         dns.mend_name("example.com");
-        resolver(&dns).mx_lookup("example.com.").await.unwrap();
+        dns.resolver().unwrap().mx_lookup("example.com.").await.unwrap();
         dns.remove("example.com", RecordType::MX).await;
-        assert!(resolver(&dns).mx_lookup("example.com.").await.is_err());
+        assert!(dns.resolver().unwrap().mx_lookup("example.com.").await.is_err());
     }
 }
