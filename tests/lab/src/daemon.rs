@@ -153,6 +153,26 @@ impl Daemon {
         run(command, b"").await
     }
 
+    /// Runs `queue list --json` on its spool: one status a mail.
+    ///
+    /// # Errors
+    /// With what it says, when it fails.
+    pub async fn queue_list(&self) -> Result<Vec<Value>> {
+        let lines = self.queue(&["list", "--json"]).await?;
+        lines.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+    }
+
+    /// Posts to a postoffice's `/v1/messages?QUERY` with the token and these further header fields.
+    ///
+    /// # Errors
+    /// When there is no response.
+    pub async fn post(&self, query: &str, headers: &[&str], body: &[u8]) -> Result<HttpResponse> {
+        let url = format!("http://{}/v1/messages?{query}", self.address("http"));
+        let mut arguments = vec!["--oauth2-bearer", TOKEN, "--data-binary", "@-", &url];
+        arguments.extend(headers.iter().flat_map(|header| ["--header", *header]));
+        curl(arguments, body).await
+    }
+
     /// Asks a postoffice for a mail's status, with the token.
     ///
     /// # Errors

@@ -1,8 +1,12 @@
 #![doc = include_str!("../README.md")]
 
 mod error;
+#[cfg(feature = "daemons")]
+mod house;
 mod process;
 mod wait;
+#[cfg(feature = "daemons")]
+mod world;
 
 pub mod clients;
 #[cfg(feature = "daemons")]
@@ -20,6 +24,8 @@ pub use clients::{Client, HttpResponse, curl};
 pub use daemon::{Daemon, DaemonOptions, TOKEN};
 pub use dns::{Dns, Fault};
 pub use error::{BoxError, LabError, Result};
+#[cfg(feature = "daemons")]
+pub use house::{House, HouseOptions, start_mailman, start_postoffice};
 pub use message::Submission;
 pub use postfix::{Postfix, PostfixOptions};
 pub use process::{PATIENCE, Process};
@@ -27,3 +33,5 @@ pub use process::{PATIENCE, Process};
 pub use program::{Half, Program};
 pub use receiver::{Receiver, Step};
 pub use wait::eventually;
+#[cfg(feature = "daemons")]
+pub use world::{SENDER, SENDER_DOMAIN, World, loopback_address};

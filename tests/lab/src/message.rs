@@ -45,6 +45,15 @@ pub fn below_trace(message: &[u8]) -> &[u8] {
     rest
 }
 
+/// A message's header, with the line end of its last field, and its body.
+#[must_use]
+pub fn header_and_body(message: &[u8]) -> (&[u8], &[u8]) {
+    match message.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+        Some(at) => (&message[..at + 2], &message[at + 4..]),
+        None => (message, b""),
+    }
+}
+
 /// Fails unless a message arrived as it was sent, but for the trace fields at its top.
 ///
 /// # Panics

@@ -42,12 +42,15 @@ pub fn run_as_daemon() -> Option<ExitCode> {
 
 /// Where the program is that can be either daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Program(PathBuf);
+pub struct Program {
+    path: PathBuf,
+    wrapper: Vec<OsString>,
+}
 
 impl Program {
     /// The program at this path: in an integration test, `env!("CARGO_BIN_EXE_hedwig-lab")`.
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self(path.into())
+        Self { path: path.into(), wrapper: Vec::new() }
     }
 
     /// The running program itself, whose `main` begins with [`run_as_daemon`].
@@ -55,14 +58,22 @@ impl Program {
     /// # Errors
     /// When the system does not tell where it is.
     pub fn this() -> io::Result<Self> {
-        std::env::current_exe().map(Self)
+        std::env::current_exe().map(Self::at)
+    }
+
+    /// The same program, run by these words: `prlimit --nofile=64`, say.
+    #[must_use]
+    pub fn wrapped<S: Into<OsString>>(mut self, wrapper: impl IntoIterator<Item = S>) -> Self {
+        self.wrapper = wrapper.into_iter().map(Into::into).collect();
+        self
     }
 
     /// A command that runs one of the halves, with nothing in its environment that would change it.
     #[must_use]
     pub fn command(&self, half: Half) -> Command {
-        let mut command = Command::new(&self.0);
-        command.arg(half.name());
+        let mut words = self.wrapper.iter().map(OsString::as_os_str).chain([self.path.as_os_str()]);
+        let mut command = Command::new(words.next().unwrap_or(self.path.as_os_str()));
+        command.args(words).arg(half.name());
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("HEDWIG_") {
                 command.env_remove(name);

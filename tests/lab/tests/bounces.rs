@@ -1,0 +1,140 @@
+//! Whoever sent a mail that cannot be delivered is told, once, in a form that other programs read.
+
+use std::process::Stdio;
+
+use hedwig_envelope::{Mail, Reply, ReversePath, Status};
+use hedwig_lab::{Client, Program, Result, SENDER, Submission, World};
+use serde_json::Value;
+use tokio::{io::AsyncWriteExt, process::Command};
+
+/// Reads a report with Python's email package.
+async fn read_report(message: &[u8]) -> Result<Value> {
+    const SCRIPT: &str = "
+import email, email.policy, json, sys
+report = email.message_from_bytes(sys.stdin.buffer.read(), policy=email.policy.default)
+text, status, returned = report.iter_parts()
+fields = [dict(part.items()) for part in status.get_payload()]
+json.dump({
+    'type': report.get_content_type(),
+    'report_type': report['Content-Type'].params.get('report-type'),
+    'from': str(report['From']), 'to': str(report['To']), 'subject': str(report['Subject']),
+    'auto_submitted': str(report['Auto-Submitted']),
+    'defects': [repr(defect) for part in report.walk() for defect in part.defects],
+    'parts': [part.get_content_type() for part in report.iter_parts()],
+    'text': text.get_content(),
+    'per_message': fields[0], 'per_recipient': fields[1:],
+    'returned': returned.as_string(),
+}, sys.stdout)
+";
+    let mut child = Command::new("/usr/bin/python3")
+        .args(["-c", SCRIPT])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    child.stdin.take().expect("a pipe").write_all(message).await?;
+    let output = child.wait_with_output().await?;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(message));
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+fn recipients(mail: &Mail) -> Vec<String> {
+    mail.envelope.recipients.iter().map(|recipient| recipient.address.to_string()).collect()
+}
+
+#[tokio::test]
+async fn of_three_recipients_two_get_the_mail_and_the_third_makes_one_bounce() -> Result<()> {
+    let program = Program::at(env!("CARGO_BIN_EXE_hedwig-lab"));
+    let world = World::start(&program, &["126.com", "example.net"], |options| options).await?;
+    world.receiver.script(|step| {
+        (step.recipient() == Some("nobody@126.com"))
+            .then(|| Reply::with_status(550, Status::permanent(1, 1), "No such user here"))
+    });
+    let all = ["bob@126.com", "nobody@126.com", "eve@example.net"];
+    let mail = Submission::new(SENDER, &all, "Hello\r\n");
+    let reply = Client::MailSend.send(world.house.smtp(), &mail).await?;
+    let id = reply.split_once("queued as ").expect("an id").1.trim();
+    let status = world.house.postoffice.message_done(id).await?;
+    let states: Vec<_> = status["recipients"]
+        .as_array()
+        .expect("recipients")
+        .iter()
+        .map(|r| (r["address"].as_str().unwrap_or(""), r["state"].as_str().unwrap_or("")))
+        .collect();
+    assert_eq!(
+        states,
+        [
+            ("bob@126.com", "delivered"),
+            ("nobody@126.com", "failed"),
+            ("eve@example.net", "delivered")
+        ]
+    );
+
+    let mails = world.receiver.wait_for(3).await?;
+    let (reports, letters): (Vec<_>, Vec<_>) =
+        mails.iter().partition(|mail| mail.envelope.sender == ReversePath::Null);
+    let mut reached: Vec<_> = letters.iter().flat_map(|mail| recipients(mail)).collect();
+    reached.sort();
+    assert_eq!(reached, ["bob@126.com", "eve@example.net"]);
+    let [report] = reports.as_slice() else { panic!("{} reports", reports.len()) };
+    assert_eq!(recipients(report), [SENDER]);
+    check_report(&read_report(&report.content.to_bytes()).await?, &mail);
+    assert_eq!(world.close().await?, 3, "nothing came twice");
+    Ok(())
+}
+
+#[track_caller]
+fn check_report(report: &Value, mail: &Submission) {
+    assert_eq!(report["type"], "multipart/report");
+    assert_eq!(report["report_type"], "delivery-status");
+    assert_eq!(report["defects"], Value::Array(vec![]), "{report:#}");
+    let parts = report["parts"].as_array().expect("parts");
+    assert_eq!(parts[..2], ["text/plain", "message/delivery-status"]);
+    assert!(
+        ["message/rfc822", "text/rfc822-headers", "message/global", "message/global-headers"]
+            .contains(&parts[2].as_str().unwrap_or("")),
+        "{parts:?}"
+    );
+    assert!(report["auto_submitted"].as_str().unwrap_or("").starts_with("auto-replied"));
+    assert!(report["to"].as_str().unwrap_or("").contains(SENDER));
+    let reporting = report["per_message"]["Reporting-MTA"].as_str().unwrap_or("");
+    assert!(
+        reporting.starts_with("dns;") && reporting.contains("postoffice.lab.example"),
+        "{reporting}"
+    );
+    let [recipient] = &report["per_recipient"].as_array().expect("recipients")[..] else {
+        panic!("not one recipient: {report:#}")
+    };
+    assert_eq!(recipient["Action"], "failed");
+    assert_eq!(recipient["Status"], "5.1.1");
+    let field = |name: &str| recipient[name].as_str().unwrap_or("").to_owned();
+    assert!(field("Final-Recipient").ends_with("nobody@126.com"), "{recipient}");
+    assert!(field("Diagnostic-Code").contains("550 5.1.1 No such user here"), "{recipient}");
+    assert!(field("Remote-MTA").contains("mx.126.com"), "{recipient}");
+    assert!(report["text"].as_str().unwrap_or("").contains("nobody@126.com"));
+    let message_id = String::from_utf8_lossy(&mail.message);
+    let message_id =
+        message_id.lines().find(|line| line.starts_with("Message-ID:")).expect("an id").to_owned();
+    assert!(report["returned"].as_str().unwrap_or("").contains(&message_id[12..]), "{report:#}");
+}
+
+#[tokio::test]
+async fn a_bounce_that_cannot_be_delivered_makes_no_further_bounce() -> Result<()> {
+    let program = Program::at(env!("CARGO_BIN_EXE_hedwig-lab"));
+    let world = World::start(&program, &["126.com"], |options| options).await?;
+    world.receiver.script(|step| {
+        step.recipient()
+            .map(|_| Reply::with_status(550, Status::permanent(1, 1), "No such user here"))
+    });
+    let mail = Submission::new(SENDER, &["bob@126.com"], "Hello\r\n");
+    let reply = Client::MailSend.send(world.house.smtp(), &mail).await?;
+    let id = reply.split_once("queued as ").expect("an id").1.trim();
+    world.house.postoffice.message_done(id).await?;
+    let all = hedwig_lab::eventually("both mails to fail", async || {
+        let all = world.house.postoffice.queue(&["list", "--json", "--state", "failed"]).await?;
+        Ok((all.lines().count() >= 2).then_some(all))
+    })
+    .await?;
+    assert_eq!(all.lines().count(), 2, "{all}");
+    assert_eq!(world.close().await?, 0);
+    Ok(())
+}
