@@ -190,15 +190,14 @@ impl Inner {
                 Wish::HandIn(Format::of(&parts.headers)?)
             }
             Some("" | "/") => return Err(method_not_allowed(&parts.method, "POST")),
-            Some(rest) => {
-                let id = rest.strip_prefix('/').and_then(|id| id.parse().ok());
-                let id = id.ok_or_else(|| no_such_mail(path))?;
+            Some(rest) if rest.starts_with('/') => {
+                let id = rest[1..].parse().map_err(|_| no_such_mail(path))?;
                 if !matches!(parts.method, Method::GET | Method::HEAD) {
                     return Err(method_not_allowed(&parts.method, "GET, HEAD"));
                 }
                 Wish::Look(id)
             }
-            None => return Err(not_found(path)),
+            _ => return Err(not_found(path)),
         };
         Ok((authenticated, wish))
     }
