@@ -45,9 +45,12 @@ pub enum EndpointError {
     /// There is no connection, so nothing was sent.
     #[error("cannot connect: {0}")]
     Connect(String),
-    /// The request was sent, at least in part, and no whole answer came.
+    /// The request was sent, at least in part, and the connection ended before an answer came.
     #[error("no answer: {0}")]
     Broken(String),
+    /// The answer is not whole, or larger than it may be.
+    #[error("no whole answer: {0}")]
+    Incomplete(String),
     /// No answer came in time.
     #[error("no answer in time")]
     Timeout,
@@ -112,7 +115,7 @@ impl Endpoint {
         })?;
         let (parts, body) = response.into_parts();
         let body = Limited::new(body, answer_bytes_max).collect().await;
-        let body = body.map_err(|error| broken(&error))?.to_bytes();
+        let body = body.map_err(|error| EndpointError::Incomplete(explain(&error)))?.to_bytes();
         let peer = parts.extensions.get::<Peer>().cloned().unwrap_or_default();
         let relay = Relay { host: self.host().to_owned(), address: peer.address, tls: peer.tls };
         Ok(EndpointAnswer { status: parts.status, headers: parts.headers, body, relay })
