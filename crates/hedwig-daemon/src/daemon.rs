@@ -4,7 +4,7 @@ use hedwig_envelope::BoxError;
 use hedwig_spool::Grouping;
 
 use crate::{
-    Exit, Stop,
+    Exit, ServiceManager, Stop,
     command::{self, Invocation},
     log, queue,
     settings::{Problems, Reading, Scope, Settings},
@@ -33,6 +33,7 @@ pub trait Daemon {
     /// Runs until it is told to stop. Then what was accepted is passed on or in the spool.
     fn serve(
         configuration: Self::Configuration,
+        manager: ServiceManager,
         stop: Stop,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 }
@@ -86,6 +87,11 @@ fn serve<D: Daemon>(settings: &Settings) -> Exit {
     for warning in &configured.warnings {
         tracing::warn!("{warning}");
     }
+    // Before there are threads.
+    let manager = match ServiceManager::from_environment() {
+        Ok(manager) => manager,
+        Err(error) => return Failure::configuration(error).log(),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return Failure::try_again(error).log(),
@@ -98,7 +104,7 @@ fn serve<D: Daemon>(settings: &Settings) -> Exit {
         tokio::select! {
             // A daemon that is done must not be taken for one that was cut short.
             biased;
-            served = D::serve(configured.configuration, stop.clone()) => match served {
+            served = D::serve(configured.configuration, manager, stop.clone()) => match served {
                 Ok(()) => Exit::Done,
                 Err(failure) => failure.log(),
             },

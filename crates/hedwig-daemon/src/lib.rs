@@ -16,6 +16,7 @@ pub mod control;
 pub mod delivery;
 pub mod log;
 pub mod queue;
+pub mod service_manager;
 pub mod settings;
 pub mod spool;
 
@@ -27,4 +28,5 @@ pub use listen::{ListenError, listen};
 pub use metrics::{Accepting, AcceptingLayer, Metrics};
 pub use parts::{GRACE, Parts};
 pub use reports::reporter;
+pub use service_manager::ServiceManager;
 pub use stop::Stop;

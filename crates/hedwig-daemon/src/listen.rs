@@ -19,6 +19,19 @@ pub async fn listen(
     Ok(listener)
 }
 
+/// Makes a listener of a socket that listens already, and logs where, as [`listen`] does.
+pub(crate) fn announce(
+    protocol: &'static str,
+    socket: std::net::TcpListener,
+) -> Result<TcpListener, ListenError> {
+    let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+    let address = socket.local_addr().map_err(|source| ListenError { address: unknown, source })?;
+    let listener = socket.set_nonblocking(true).and_then(|()| TcpListener::from_std(socket));
+    let listener = listener.map_err(|source| ListenError { address, source })?;
+    tracing::info!(protocol, %address, from = "the service manager", "listening");
+    Ok(listener)
+}
+
 /// Why an address cannot be listened on.
 #[derive(Debug)]
 pub struct ListenError {

@@ -3,9 +3,9 @@
 use std::{future::IntoFuture, net::SocketAddr};
 
 use hedwig_daemon::{
-    AttemptsLayer, Failure, Metrics, Parts, Stop, admin,
+    AttemptsLayer, Failure, Metrics, Parts, ServiceManager, Stop, admin,
     control::{Control, serve_control},
-    listen, spool,
+    spool,
 };
 use hedwig_envelope::{MailService, ReceivedLayer};
 use hedwig_smtp::ServerOptions;
@@ -38,7 +38,11 @@ pub fn accepting(
 }
 
 /// Runs mailman until it is told to stop.
-pub(crate) async fn serve(configuration: Configuration, stop: Stop) -> Result<(), Failure> {
+pub(crate) async fn serve(
+    configuration: Configuration,
+    mut manager: ServiceManager,
+    stop: Stop,
+) -> Result<(), Failure> {
     let spool = spool::open(configuration.spool.clone()).await.map_err(Failure::try_again)?;
     let metrics = Metrics::new();
     let postoffice = handing_over(&configuration, &metrics);
@@ -49,15 +53,16 @@ pub(crate) async fn serve(configuration: Configuration, stop: Stop) -> Result<()
     let control = Control::new(spool.clone());
     let control = serve_control(&configuration.spool.directory, control, stop.requested());
     parts.start_sure("control socket", control.map_err(Failure::try_again)?);
-    for &address in &configuration.listen {
-        let listener = listen("smtp", address).await.map_err(Failure::configuration)?;
+    let listeners = manager.listeners("smtp", &configuration.listen).await;
+    for listener in listeners.map_err(Failure::configuration)? {
+        let address = listener.local_addr().map_err(Failure::try_again)?;
         let server = hedwig_smtp::serve(listener, policy.clone(), mail.clone())
             .options(smtp_options(&configuration, address))
             .with_graceful_shutdown(stop.requested());
         parts.start("SMTP listener", server.into_future());
     }
-    if let Some(address) = configuration.admin {
-        let listener = listen("admin", address).await.map_err(Failure::configuration)?;
+    let listeners = manager.listeners("admin", configuration.admin.as_slice()).await;
+    for listener in listeners.map_err(Failure::configuration)? {
         let routes = admin::routes(&spool, &metrics, configuration.admin_tokens.clone());
         let server = hedwig_transport::serve(listener, routes);
         let server = server.with_graceful_shutdown(stop.requested());
@@ -66,7 +71,9 @@ pub(crate) async fn serve(configuration: Configuration, stop: Stop) -> Result<()
     let courier = Courier::new(spool.clone(), postoffice, courier_options(&configuration));
     parts.start_sure("courier", courier.run(stop.requested()));
 
+    let notices = manager.ready(&spool, &stop).map_err(Failure::configuration)?;
     let finished = parts.finish(configuration.grace).await;
+    drop(notices);
     spool.close().await;
     finished
 }

@@ -7,7 +7,7 @@ mod relay;
 use std::{ffi::OsString, process::ExitCode};
 
 use hedwig_daemon::{
-    Daemon, Failure, Stop,
+    Daemon, Failure, ServiceManager, Stop,
     settings::{Reading, Scope},
 };
 use hedwig_spool::Grouping;
@@ -36,8 +36,12 @@ impl Daemon for Mailman {
         configuration.describe()
     }
 
-    async fn serve(configuration: Configuration, stop: Stop) -> Result<(), Failure> {
-        compose::serve(configuration, stop).await
+    async fn serve(
+        configuration: Configuration,
+        manager: ServiceManager,
+        stop: Stop,
+    ) -> Result<(), Failure> {
+        compose::serve(configuration, manager, stop).await
     }
 }
 

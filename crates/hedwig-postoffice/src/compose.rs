@@ -3,9 +3,9 @@
 use std::future::IntoFuture;
 
 use hedwig_daemon::{
-    AttemptsLayer, Failure, Metrics, Parts, Stop, admin,
+    AttemptsLayer, Failure, Metrics, Parts, ServiceManager, Stop, admin,
     control::{Control, serve_control},
-    listen, spool,
+    spool,
 };
 use hedwig_envelope::{BoxError, MailId, MailService, ReceivedLayer};
 use hedwig_mx::{DkimLayer, Mx, Resolver};
@@ -54,7 +54,11 @@ pub fn routes(configuration: &Configuration, metrics: &Metrics, spool: &Spool) -
 }
 
 /// Runs the postoffice until it is told to stop.
-pub(crate) async fn serve(configuration: Configuration, stop: Stop) -> Result<(), Failure> {
+pub(crate) async fn serve(
+    configuration: Configuration,
+    mut manager: ServiceManager,
+    stop: Stop,
+) -> Result<(), Failure> {
     let resolver = match configuration.road.name_server {
         Some(address) => Resolver::with_server(address),
         None => Resolver::from_system(),
@@ -68,22 +72,28 @@ pub(crate) async fn serve(configuration: Configuration, stop: Stop) -> Result<()
     let control = serve_control(&configuration.spool.directory, control, stop.requested());
     parts.start_sure("control socket", control.map_err(Failure::try_again)?);
 
-    let listener = listen("http", configuration.listener.address).await;
-    let listener = listener.map_err(Failure::configuration)?;
-    let mut server = hedwig_transport::serve(listener, routes(&configuration, &metrics, &spool))
-        .with_graceful_shutdown(stop.requested());
-    if let Some(tls) = &configuration.listener.tls {
-        server = server.tls(tls.clone());
+    let listeners = manager.listeners("http", &[configuration.listener.address]).await;
+    for listener in listeners.map_err(Failure::configuration)? {
+        let address = listener.local_addr().map_err(Failure::try_again)?;
+        configuration.listener.may_listen_at(address).map_err(Failure::configuration)?;
+        let routes = routes(&configuration, &metrics, &spool);
+        let mut server =
+            hedwig_transport::serve(listener, routes).with_graceful_shutdown(stop.requested());
+        if let Some(tls) = &configuration.listener.tls {
+            server = server.tls(tls.clone());
+        }
+        parts.start_sure("HTTP listener", server.into_future());
     }
-    parts.start_sure("HTTP listener", server.into_future());
 
     let delivering = delivering(&configuration.road, &metrics, mx.clone());
     let options = configuration.delivery.courier(&configuration.hostname);
     let courier = Courier::new(spool.clone(), delivering, options);
     parts.start_sure("courier", courier.run(stop.requested()));
 
+    let notices = manager.ready(&spool, &stop).map_err(Failure::configuration)?;
     let finished = parts.finish(configuration.grace).await;
     mx.close().await;
+    drop(notices);
     spool.close().await;
     finished
 }

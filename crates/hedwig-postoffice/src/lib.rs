@@ -8,14 +8,14 @@ mod road;
 use std::{ffi::OsString, process::ExitCode};
 
 use hedwig_daemon::{
-    Daemon, Failure, Stop,
+    Daemon, Failure, ServiceManager, Stop,
     settings::{Reading, Scope},
 };
 use hedwig_spool::Grouping;
 
 pub use compose::{accepting, delivering, routes};
 pub use configuration::{Configuration, SCOPE};
-pub use listener::ListenerOptions;
+pub use listener::{ListenerOptions, OpenRelay};
 pub use road::RoadOptions;
 
 /// The daemon, for [`hedwig_daemon::run`].
@@ -38,8 +38,12 @@ impl Daemon for Postoffice {
         configuration.describe()
     }
 
-    async fn serve(configuration: Configuration, stop: Stop) -> Result<(), Failure> {
-        compose::serve(configuration, stop).await
+    async fn serve(
+        configuration: Configuration,
+        manager: ServiceManager,
+        stop: Stop,
+    ) -> Result<(), Failure> {
+        compose::serve(configuration, manager, stop).await
     }
 }
 

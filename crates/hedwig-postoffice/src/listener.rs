@@ -1,4 +1,4 @@
-use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc};
+use std::{fmt, net::SocketAddr, num::NonZeroUsize, path::PathBuf, sync::Arc};
 
 use hedwig_daemon::settings::{Reading, Setting, Size};
 use hedwig_transport::{MessagesOptions, Token, tls};
@@ -66,6 +66,16 @@ impl ListenerOptions {
         Some(Self { address, tls, messages, mails_max: mails_max?.get(), admin_tokens })
     }
 
+    /// Whether mail may be taken at this address: a socket that somebody else opened need not be where
+    /// the configuration says.
+    ///
+    /// # Errors
+    /// With the way out, when everybody who can reach the address could send through it.
+    pub fn may_listen_at(&self, address: SocketAddr) -> Result<(), OpenRelay> {
+        let is_safe = address.ip().is_loopback() || !self.messages.open;
+        if is_safe { Ok(()) } else { Err(OpenRelay(address)) }
+    }
+
     /// What `check` says.
     pub(crate) fn describe(&self) -> Vec<String> {
         let protocol = if self.tls.is_some() { "HTTPS" } else { "HTTP" };
@@ -82,20 +92,30 @@ impl ListenerOptions {
     }
 }
 
+/// An address at which everybody who can reach it could send mail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenRelay(SocketAddr);
+
+impl fmt::Display for OpenRelay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (address, port) = (self.0, self.0.port());
+        write!(
+            f,
+            "without a token {address} would relay for everybody who can reach it; set one with \
+             --token-file, or listen on 127.0.0.1:{port}"
+        )
+    }
+}
+
+impl std::error::Error for OpenRelay {}
+
 /// Mail from everybody is an open relay, and a token in clear text is a token for everybody.
 fn warn_or_refuse(read: &mut Reading<'_>, address: SocketAddr, is_guarded: bool, tls: bool) {
     if address.ip().is_loopback() {
         return;
     }
     if !is_guarded {
-        read.wrong(
-            &LISTEN,
-            format_args!(
-                "without a token {address} would relay for everybody who can reach it; set one \
-                 with --token-file, or listen on 127.0.0.1:{}",
-                address.port()
-            ),
-        );
+        read.wrong(&LISTEN, OpenRelay(address));
     } else if !tls {
         read.warn(
             &LISTEN,
