@@ -1,8 +1,12 @@
-#![doc = include_str!("../README.md")]
+#![cfg_attr(feature = "tokio", doc = include_str!("../README.md"))]
+#![cfg_attr(not(feature = "tokio"), doc = "SMTP and LMTP: grammar and sans-IO sessions.")]
 
 mod capabilities;
+mod line_endings;
 mod peer;
 mod session;
+#[cfg(feature = "tokio")]
+mod stream;
 
 pub mod batch;
 pub mod client;

@@ -1,19 +1,35 @@
-use std::{io, sync::Arc};
+use std::{fmt, io, sync::Arc};
 
 use hedwig_envelope::{Content, Envelope, Outcome, Relay, Reply};
 use rustls::{ClientConfig, pki_types::ServerName};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, empty},
+    time::{Instant, timeout},
+};
+use tokio_rustls::TlsConnector;
 
-use crate::{Capabilities, ClientOptions, ReplyError};
+use super::{
+    Cause, ClientOptions, Event, Failure, NotReady, Phase, Session, Unfinished, exchange::Wire,
+};
+use crate::{
+    Capabilities, CommandError, ReplyError,
+    stream::{BoxStream, describe_tls},
+};
 
 /// A connection to a server, greeted and ready for mails.
+///
+/// It is for one mail at a time and many in a row. Dropping a future of it in the middle leaves the
+/// connection in the middle too: drop the connection then.
 pub struct Connection {
-    options: ClientOptions,
-    capabilities: Capabilities,
+    session: Session,
+    wire: Wire,
+    handshake_time: std::time::Duration,
 }
 
 impl Connection {
     /// Reads the greeting and says EHLO, or HELO where that is not understood, or LHLO.
+    ///
+    /// Over TCP, set `TCP_NODELAY` on the stream before.
     ///
     /// # Errors
     /// When the server refuses, breaks off, is too slow or breaks the protocol.
@@ -21,40 +37,68 @@ impl Connection {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let _ = (stream, options);
-        todo!()
+        let handshake_time = options.time_limits.hello;
+        let session = Session::new(options, now()).map_err(ConnectionError::HelloName)?;
+        let mut connection = Self { session, wire: Wire::new(Box::new(stream)), handshake_time };
+        match connection.next_event().await {
+            Event::Ready => Ok(connection),
+            other => Err(connection.error(other)),
+        }
     }
 
     /// What the server offers now: after STARTTLS it may be something else.
     #[must_use]
     pub fn capabilities(&self) -> &Capabilities {
-        &self.capabilities
+        self.session.capabilities()
     }
 
     /// The server, as outcomes name it.
     #[must_use]
     pub fn relay(&self) -> Option<&Relay> {
-        self.options.relay.as_ref()
+        self.session.relay()
     }
 
     /// Whether another mail can be sent. `false` after an error, a 421 or QUIT.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        todo!()
+        self.session.is_open()
     }
 
     /// Goes on over TLS and says EHLO again (RFC 3207).
     ///
     /// # Errors
-    /// [`ConnectionError::Refused`] leaves a connection that can go on in clear text; after any other
-    /// error it is closed.
+    /// When it cannot; while [`is_open`](Self::is_open) holds after
+    /// [`ConnectionError::Refused`], the connection can go on in clear text.
     pub async fn start_tls(
         &mut self,
         config: Arc<ClientConfig>,
         server_name: ServerName<'static>,
     ) -> Result<(), ConnectionError> {
-        let _ = (config, server_name);
-        todo!()
+        self.session.start_tls(now())?;
+        match self.next_event().await {
+            Event::StartTls => {}
+            other => return Err(self.error(other)),
+        }
+        let clear: BoxStream = std::mem::replace(&mut self.wire.stream, Box::new(empty()));
+        let handshake = TlsConnector::from(config).connect(server_name, clear);
+        let secure = match timeout(self.handshake_time, handshake).await {
+            Ok(Ok(secure)) => secure,
+            Ok(Err(error)) => {
+                self.session.disconnected();
+                return Err(ConnectionError::Tls(error));
+            }
+            Err(_) => {
+                self.session.disconnected();
+                return Err(ConnectionError::TimedOut { phase: Phase::StartTls });
+            }
+        };
+        let description = describe_tls(secure.get_ref().1);
+        self.wire.stream = Box::new(secure);
+        self.session.tls_started(description, now())?;
+        match self.next_event().await {
+            Event::Ready => Ok(()),
+            other => Err(self.error(other)),
+        }
     }
 
     /// Sends a mail: one outcome for each recipient, in the envelope's order. Whatever the outcomes, the
@@ -67,8 +111,21 @@ impl Connection {
         envelope: &Envelope,
         content: &Content,
     ) -> Result<Vec<Outcome>, SendError> {
-        let _ = (envelope, content);
-        todo!()
+        if let Err(not_ready) = self.session.send(envelope, content, now()) {
+            return Err(SendError::not_sent(not_ready, envelope.recipients.len()));
+        }
+        match self.next_event().await {
+            Event::Sent(outcomes) => Ok(outcomes),
+            Event::Failed(mut failure) => {
+                let unfinished = failure.unfinished.take();
+                let error = self.error(Event::Failed(failure));
+                Err(SendError::unfinished(error, unfinished, envelope.recipients.len()))
+            }
+            other => {
+                let error = self.error(other);
+                Err(SendError::unfinished(error, None, envelope.recipients.len()))
+            }
+        }
     }
 
     /// Says RSET: whether the connection still lives.
@@ -76,20 +133,62 @@ impl Connection {
     /// # Errors
     /// When it does not.
     pub async fn reset(&mut self) -> Result<(), ConnectionError> {
-        todo!()
+        self.session.reset(now())?;
+        match self.next_event().await {
+            Event::WasReset => Ok(()),
+            other => Err(self.error(other)),
+        }
     }
 
     /// Says QUIT, waits a little for the reply, and closes.
-    pub async fn quit(self) {
-        todo!()
+    pub async fn quit(mut self) {
+        if self.session.quit(now()).is_ok() {
+            // Whatever the reply, or none: this is the end.
+            let _ = self.next_event().await;
+        }
+        let _ = self.wire.stream.shutdown().await;
     }
+
+    async fn next_event(&mut self) -> Event {
+        self.wire.next_event(&mut self.session).await
+    }
+
+    /// What an event means that is not the one hoped for.
+    fn error(&mut self, event: Event) -> ConnectionError {
+        let Failure { phase, cause, .. } = match event {
+            Event::Refused { phase, reply } => return ConnectionError::Refused { phase, reply },
+            Event::Failed(failure) => failure,
+            _ => return ConnectionError::NotReady(NotReady),
+        };
+        match (cause, self.wire.error.take()) {
+            (Cause::SaidGoodbye(reply), _) => ConnectionError::Refused { phase, reply },
+            (Cause::TimedOut, _) => ConnectionError::TimedOut { phase },
+            (Cause::Protocol(error), _) => ConnectionError::Protocol { phase, error },
+            (Cause::Disconnected, Some(error)) => ConnectionError::Io { phase, error },
+            (Cause::Disconnected, None) => ConnectionError::Closed { phase },
+        }
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("relay", &self.relay())
+            .field("is_open", &self.is_open())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The runtime's clock, which tests may turn.
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
 }
 
 /// Why a connection is not what was hoped for.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectionError {
-    /// The server said no.
+    /// The server said no, or said goodbye.
     #[error("the server refused {phase}: {reply}")]
     Refused {
         /// What it answered.
@@ -128,46 +227,12 @@ pub enum ConnectionError {
         /// What happened.
         error: io::Error,
     },
-}
-
-/// What a client waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Phase {
-    /// The greeting.
-    Greeting,
-    /// EHLO, HELO or LHLO.
-    Hello,
-    /// STARTTLS.
-    StartTls,
-    /// MAIL.
-    Mail,
-    /// RCPT.
-    Recipient,
-    /// DATA.
-    Data,
-    /// The content.
-    Content,
-    /// RSET.
-    Reset,
-    /// QUIT.
-    Quit,
-}
-
-impl std::fmt::Display for Phase {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Greeting => "the greeting",
-            Self::Hello => "the hello",
-            Self::StartTls => "STARTTLS",
-            Self::Mail => "MAIL",
-            Self::Recipient => "RCPT",
-            Self::Data => "DATA",
-            Self::Content => "the content",
-            Self::Reset => "RSET",
-            Self::Quit => "QUIT",
-        })
-    }
+    /// [`ClientOptions::hello_name`] cannot be said: our own settings are to blame.
+    #[error("the name to say hello with is malformed: {0}")]
+    HelloName(CommandError),
+    /// The connection was used after its end.
+    #[error(transparent)]
+    NotReady(#[from] NotReady),
 }
 
 /// The connection broke while a mail was being sent.
@@ -182,4 +247,25 @@ pub struct SendError {
     /// One for each recipient: what the server had said of it before, or a deferral that says what broke
     /// and whether it is ambiguous.
     pub outcomes: Vec<Outcome>,
+}
+
+impl SendError {
+    fn not_sent(error: NotReady, recipients: usize) -> Self {
+        Self::unfinished(error.into(), None, recipients)
+    }
+
+    fn unfinished(
+        error: ConnectionError,
+        unfinished: Option<Unfinished>,
+        recipients: usize,
+    ) -> Self {
+        match unfinished {
+            Some(Unfinished { ambiguous, outcomes }) => Self { error, ambiguous, outcomes },
+            None => {
+                let reply = Reply::new(451, None, format!("Not sent: {error}"));
+                let outcomes = vec![Outcome::of_reply(reply, None); recipients];
+                Self { error, ambiguous: false, outcomes }
+            }
+        }
+    }
 }

@@ -1,9 +1,22 @@
-//! The client's side.
+//! The client's side: a [`Session`] without a socket, and a [`Connection`] that drives it.
+//!
+//! One mail is one transaction: MAIL, a RCPT for each recipient, the content. Where the server offers
+//! PIPELINING all commands go out at once; where it offers CHUNKING the content goes as one BDAT. Each
+//! recipient gets its own [`Outcome`](hedwig_envelope::Outcome), whatever the others got.
 
 #[cfg(feature = "tokio")]
 mod connection;
+mod error;
+#[cfg(feature = "tokio")]
+mod exchange;
 mod options;
+mod outbox;
+mod plan;
+mod session;
+mod transaction;
 
 #[cfg(feature = "tokio")]
-pub use connection::{Connection, ConnectionError, Phase, SendError};
+pub use connection::{Connection, ConnectionError, SendError};
+pub use error::{Cause, Failure, Phase, Unfinished};
 pub use options::{ClientOptions, TimeLimits};
+pub use session::{Event, NotReady, Session};

@@ -1,14 +1,33 @@
-//! The server's side.
+//! The server's side: a [`Session`] without a socket, and a driver for it, [`serve()`].
+//!
+//! ```text
+//!            Question(Connect)     Question(Hello)      Question(Mail, Recipient)
+//!  connect ────────────────▶ 220 ────────────────▶ 250 ──────────────────────────▶ envelope
+//!                                                   ▲                                │ Question(Data)
+//!                                                   │            Mail                ▼
+//!                                                  250 ◀─────────────────────── content
+//! ```
+//!
+//! Every command gets one reply, so the reply is the decision: an event that awaits its reply stops
+//! the session, however much a pipelining client has sent already.
 
+mod chunks;
+mod commands;
+mod content;
+mod framing;
 mod options;
+mod replies;
 #[cfg(feature = "tokio")]
 mod serve;
 mod session;
 
+pub(crate) use chunks::Assembly;
+pub(crate) use content::{ContentFault, DataReader};
 pub use options::{LineEndings, ServerOptions};
+pub use replies::replies_for;
 #[cfg(feature = "tokio")]
 pub use serve::{Serve, serve};
-pub use session::{CloseReason, Event, NothingToAnswer, Session, replies_for};
+pub use session::{CloseReason, Event, NothingToAnswer, Session};
 
 /// SMTP, or LMTP with its reply for each recipient (RFC 2033).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

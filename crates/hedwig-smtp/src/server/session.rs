@@ -1,16 +1,69 @@
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use bytes::{Bytes, BytesMut};
-use hedwig_envelope::{Envelope, Receipt, Reply};
+use hedwig_envelope::{Envelope, Reply};
 
-use super::{Dialect, ServerOptions};
-use crate::{Peer, Question};
+use super::{
+    Dialect, ServerOptions,
+    chunks::{Assembly, ChunkReader},
+    commands::Ask,
+    content::{ContentFault, DataReader},
+    framing::LineReader,
+    replies,
+};
+use crate::{Peer, Question, reply};
 
-/// A server's side of one connection.
+/// A server's side of one connection (RFC 5321, RFC 2033).
 #[derive(Debug)]
 pub struct Session {
-    options: Arc<ServerOptions>,
-    peer: Arc<Peer>,
+    pub(super) options: Arc<ServerOptions>,
+    pub(super) peer: Arc<Peer>,
+    pub(super) starttls: bool,
+    pub(super) state: State,
+    pub(super) transaction: Option<Transaction>,
+    lines: LineReader,
+    event: Option<Event>,
+    output: BytesMut,
+    last_heard: Instant,
+    connected_at: Instant,
+    buffered: usize,
+    errors: usize,
+    commands_without_mail: usize,
+    shutting_down: bool,
+}
+
+/// What the session does with what comes next.
+#[derive(Debug)]
+pub(super) enum State {
+    /// Reads commands.
+    Commands,
+    /// Reads nothing before this is answered.
+    Asking(Ask),
+    /// Reads the content after DATA.
+    Data(DataReader),
+    /// Reads the chunk after BDAT, and then says this.
+    Chunk(ChunkReader, AfterChunk),
+    /// The next bytes belong to TLS.
+    TlsHandshake,
+    /// Nothing more.
+    Closed,
+}
+
+/// What follows a chunk.
+#[derive(Debug)]
+pub(super) enum AfterChunk {
+    /// It is part of the content, perhaps the last.
+    Add { last: bool },
+    /// It was refused, and this is said so many times.
+    Say(Reply, usize),
+}
+
+/// A mail on its way in.
+#[derive(Debug)]
+pub(super) struct Transaction {
+    pub(super) envelope: Arc<Envelope>,
+    /// What BDAT has brought; `None` before the first.
+    pub(super) chunks: Option<Assembly>,
 }
 
 /// What the server's side has to ask or to tell.
@@ -57,26 +110,69 @@ impl Session {
         starttls: bool,
         now: Instant,
     ) -> Self {
-        let _ = (starttls, now);
-        Self { options, peer: Arc::new(Peer::new(client)) }
+        let peer = Arc::new(Peer::new(client));
+        let connect = Question::Connect { peer: peer.clone() };
+        Self {
+            options,
+            peer,
+            starttls,
+            state: State::Asking(Ask::Connect),
+            transaction: None,
+            lines: LineReader::default(),
+            event: Some(Event::Question(connect)),
+            output: BytesMut::new(),
+            last_heard: now,
+            connected_at: now,
+            buffered: 0,
+            errors: 0,
+            commands_without_mail: 0,
+            shutting_down: false,
+        }
     }
 
     /// Answers the event at hand. In LMTP, a content's answer counts for each recipient.
     ///
     /// # Errors
-    /// When no event awaits an answer.
+    /// When no event awaits an answer, or it has not been polled yet.
     pub fn reply(&mut self, reply: &Reply) -> Result<(), NothingToAnswer> {
-        let _ = reply;
-        todo!()
+        let ask = self.answered()?;
+        self.decide(ask, reply);
+        self.settle();
+        Ok(())
     }
 
-    /// Answers [`Event::Mail`] in LMTP, a reply for each recipient (RFC 2033 §4.2).
+    /// Answers [`Event::Mail`] in LMTP, a reply for each recipient (RFC 2033 §4.2). In SMTP there must
+    /// be just one.
     ///
     /// # Errors
-    /// When no content awaits its answer, or there is not one reply for each recipient.
+    /// When no content awaits its answer, or there are more or fewer replies than are due.
     pub fn reply_each(&mut self, replies: &[Reply]) -> Result<(), NothingToAnswer> {
-        let _ = replies;
-        todo!()
+        let due = match &self.state {
+            State::Asking(Ask::Content { recipients }) => self.replies_due(*recipients),
+            _ => return Err(NothingToAnswer),
+        };
+        if replies.len() != due {
+            return Err(NothingToAnswer);
+        }
+        self.answered()?;
+        replies.iter().for_each(|reply| self.say(reply));
+        self.conclude(replies.iter().any(Reply::is_success));
+        self.settle();
+        Ok(())
+    }
+
+    /// The question that the caller has seen, if there is one.
+    fn answered(&mut self) -> Result<Ask, NothingToAnswer> {
+        if self.event.is_some() {
+            return Err(NothingToAnswer);
+        }
+        match std::mem::replace(&mut self.state, State::Commands) {
+            State::Asking(ask) => Ok(ask),
+            other => {
+                self.state = other;
+                Err(NothingToAnswer)
+            }
+        }
     }
 
     /// Tells that the handshake is done. What was said in clear text is forgotten, and `input` with it:
@@ -90,19 +186,32 @@ impl Session {
         input: &mut BytesMut,
         now: Instant,
     ) -> Result<(), NothingToAnswer> {
-        let _ = (description, input, now);
-        todo!()
+        if !matches!(self.state, State::TlsHandshake) || self.event.is_some() {
+            return Err(NothingToAnswer);
+        }
+        input.clear();
+        self.lines = LineReader::default();
+        self.transaction = None;
+        self.peer = Arc::new(Peer { tls: Some(description), ..Peer::new(self.peer.client) });
+        self.state = State::Commands;
+        self.last_heard = now;
+        self.settle();
+        Ok(())
     }
 
     /// Asks the session to end: at once with 421 when it is idle, after the mail at hand otherwise.
     pub fn shut_down(&mut self) {
-        todo!()
+        self.shutting_down = true;
+        self.settle();
     }
 
     /// How many bytes the session waits for, when it knows; a driver makes room for them.
     #[must_use]
     pub fn bytes_wanted(&self) -> usize {
-        todo!()
+        match &self.state {
+            State::Chunk(chunk, _) => chunk.bytes_wanted(self.buffered),
+            _ => 0,
+        }
     }
 
     /// Who the client is.
@@ -116,29 +225,145 @@ impl Session {
     pub fn options(&self) -> &ServerOptions {
         &self.options
     }
+
+    pub(super) fn say(&mut self, reply: &Reply) {
+        if reply.code() >= 400 {
+            self.errors += 1;
+        }
+        reply::write(reply, &mut self.output);
+    }
+
+    pub(super) fn output(&mut self) -> &mut BytesMut {
+        &mut self.output
+    }
+
+    pub(super) fn ask(&mut self, ask: Ask, question: Question) {
+        self.state = State::Asking(ask);
+        self.event = Some(Event::Question(question));
+    }
+
+    pub(super) fn start_tls(&mut self) {
+        self.state = State::TlsHandshake;
+        self.event = Some(Event::StartTls);
+    }
+
+    pub(super) fn close(&mut self, reason: CloseReason) {
+        self.transaction = None;
+        self.state = State::Closed;
+        self.event = Some(Event::Closed(reason));
+    }
+
+    pub(super) fn count_wasted_command(&mut self) {
+        self.commands_without_mail += 1;
+    }
+
+    /// Hands a whole content to the caller, who must answer for it.
+    pub(super) fn deliver(&mut self, content: Bytes) {
+        // No state reads a content without a transaction.
+        let Some(transaction) = self.transaction.take() else { return };
+        let recipients = transaction.envelope.recipients.len();
+        self.state = State::Asking(Ask::Content { recipients });
+        self.event = Some(Event::Mail { envelope: transaction.envelope, content });
+    }
+
+    /// Refuses a content that was read to its end.
+    pub(super) fn refuse_content(&mut self, fault: ContentFault) {
+        let recipients = self.transaction.take().map_or(1, |t| t.envelope.recipients.len());
+        let reply = fault.reply();
+        (0..self.replies_due(recipients)).for_each(|_| self.say(&reply));
+    }
+
+    pub(super) fn conclude(&mut self, is_taken: bool) {
+        self.transaction = None;
+        if is_taken {
+            self.errors = 0;
+            self.commands_without_mail = 0;
+        }
+    }
+
+    pub(in crate::server) fn replies_due(&self, recipients: usize) -> usize {
+        match self.options.protocol {
+            Dialect::Smtp => 1,
+            Dialect::Lmtp => recipients,
+        }
+    }
+
+    /// Between two commands: is it enough?
+    fn settle(&mut self) {
+        if !matches!(self.state, State::Commands) {
+            return;
+        }
+        let (reply, reason) = if self.errors > self.options.errors_max {
+            (replies::too_many_errors(), CloseReason::Misbehaved)
+        } else if self.commands_without_mail > self.options.commands_without_mail_max {
+            (replies::too_many_commands(), CloseReason::Misbehaved)
+        } else if self.shutting_down && self.transaction.is_none() {
+            (replies::shutting_down(), CloseReason::ShutDown)
+        } else {
+            return;
+        };
+        self.say(&reply);
+        self.close(reason);
+    }
+
+    /// Whether something was taken and more may be.
+    fn step(&mut self, input: &mut BytesMut) -> bool {
+        match &mut self.state {
+            State::Commands => match self.lines.read(input, self.options.command_bytes_max) {
+                Some(line) => self.take_line(line),
+                None => return false,
+            },
+            State::Data(reader) => match reader.receive(input) {
+                Some(content) => self.take_content(content),
+                None => return false,
+            },
+            State::Chunk(reader, _) => match reader.receive(input) {
+                Some(chunk) => self.take_chunk(chunk),
+                None => return false,
+            },
+            State::Asking(_) | State::TlsHandshake | State::Closed => return false,
+        }
+        self.settle();
+        true
+    }
 }
 
 impl crate::Session for Session {
     type Event = Event;
 
-    fn receive(&mut self, _input: &mut BytesMut, _now: Instant) {
-        todo!()
+    fn receive(&mut self, input: &mut BytesMut, now: Instant) {
+        self.last_heard = now;
+        while self.step(input) {}
+        self.buffered = input.len();
     }
 
     fn poll_event(&mut self) -> Option<Event> {
-        todo!()
+        self.event.take()
     }
 
-    fn poll_transmit(&mut self, _out: &mut BytesMut) -> bool {
-        todo!()
+    fn poll_transmit(&mut self, out: &mut BytesMut) -> bool {
+        let has_output = !self.output.is_empty();
+        out.extend_from_slice(&self.output);
+        self.output.clear();
+        has_output
     }
 
+    /// `None` while an event awaits its answer: then the client waits, not we.
     fn poll_timeout(&self) -> Option<Instant> {
-        todo!()
+        match self.state {
+            State::Asking(_) | State::Closed => None,
+            _ => Some(
+                (self.last_heard + self.options.silence_max)
+                    .min(self.connected_at + self.options.connection_duration_max),
+            ),
+        }
     }
 
-    fn handle_timeout(&mut self, _now: Instant) {
-        todo!()
+    fn handle_timeout(&mut self, now: Instant) {
+        if crate::Session::poll_timeout(self).is_some_and(|deadline| deadline <= now) {
+            self.say(&replies::timed_out());
+            self.close(CloseReason::TimedOut);
+        }
     }
 }
 
@@ -146,13 +371,3 @@ impl crate::Session for Session {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no event awaits this answer")]
 pub struct NothingToAnswer;
-
-/// The replies after a content that a receipt means: one in SMTP, one for each recipient in LMTP.
-///
-/// In SMTP there is one reply for all recipients. All done is 250 with the receipt's id; when one is
-/// deferred its 4yz makes the client try again; else the first failure's 5yz is the reply.
-#[must_use]
-pub fn replies_for(receipt: &Receipt, dialect: Dialect) -> Vec<Reply> {
-    let _ = (receipt, dialect);
-    todo!()
-}

@@ -1,0 +1,396 @@
+//! What each command does (RFC 5321 §4.1).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hedwig_envelope::{
+    Address, Body, Envelope, Hold, MailParameters, Protocol, Recipient, Reply, ReversePath,
+};
+
+use super::{
+    Dialect, LineEndings,
+    chunks::{Assembly, ChunkReader},
+    content::{ContentFault, DataReader},
+    framing::Line,
+    replies,
+    session::{AfterChunk, CloseReason, Session, State, Transaction},
+};
+use crate::{Command, Peer, Question, line_endings, reply};
+
+/// What awaits its answer.
+#[derive(Debug)]
+pub(super) enum Ask {
+    Connect,
+    /// `before` is who the client was until now.
+    Hello {
+        before: Arc<Peer>,
+        is_extended: bool,
+    },
+    Mail(Box<Envelope>),
+    Recipient(Box<Recipient>),
+    Data,
+    Chunk {
+        size: u64,
+        last: bool,
+    },
+    Content {
+        recipients: usize,
+    },
+}
+
+impl Session {
+    pub(super) fn take_line(&mut self, line: Line) {
+        let refusal = match line {
+            Line::Whole(line) => match Command::parse(&line) {
+                Ok(command) => return self.obey(command),
+                Err(error) => {
+                    self.say(error.reply());
+                    // Where its chunk ends is not known: what follows must not be read as commands.
+                    if line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"BDAT")) {
+                        self.close(CloseReason::Misbehaved);
+                    }
+                    return;
+                }
+            },
+            Line::TooLong => replies::line_too_long(),
+            Line::BareLf => replies::bare_line_feed(),
+        };
+        self.say(&refusal);
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Helo(name) => self.hello(name, Protocol::Smtp),
+            Command::Ehlo(name) => self.hello(name, Protocol::Esmtp),
+            Command::Lhlo(name) => self.hello(name, Protocol::Lmtp),
+            Command::Mail { sender, parameters } => self.mail(sender, parameters),
+            Command::Rcpt(recipient) => self.recipient(recipient),
+            Command::Data => self.data(),
+            Command::Bdat { size, last } => self.chunk(size, last),
+            Command::StartTls => self.offer_tls(),
+            Command::Quit => {
+                self.say(&replies::goodbye());
+                self.close(CloseReason::Quit);
+            }
+            Command::Rset => {
+                self.transaction = None;
+                self.waste(&replies::ok());
+            }
+            Command::Noop => self.waste(&replies::ok()),
+            Command::Vrfy(_) => self.waste(&replies::not_verified()),
+            Command::Help => self.waste(&replies::help()),
+            Command::Expn(_) | Command::Auth { .. } => self.say(&replies::not_implemented()),
+        }
+    }
+
+    /// Answers a command that brings no mail forward.
+    fn waste(&mut self, reply: &Reply) {
+        self.count_wasted_command();
+        self.say(reply);
+    }
+
+    fn hello(&mut self, name: String, protocol: Protocol) {
+        let is_lmtp = self.options.protocol == Dialect::Lmtp;
+        if is_lmtp != (protocol == Protocol::Lmtp) {
+            // RFC 2033 §4.1: LMTP knows LHLO only, and SMTP must not know it.
+            let text = if is_lmtp { "This is LMTP: say LHLO" } else { "This is SMTP: say EHLO" };
+            let status = hedwig_envelope::Status::permanent(5, 1);
+            return self.say(&Reply::with_status(500, status, text));
+        }
+        self.count_wasted_command();
+        // RFC 5321 §4.1.4: as if RSET had been said.
+        self.transaction = None;
+        let peer = Peer { hello: Some(name), protocol, ..Peer::clone(&self.peer) };
+        let before = std::mem::replace(&mut self.peer, Arc::new(peer));
+        let question = Question::Hello { peer: self.peer.clone() };
+        self.ask(Ask::Hello { before, is_extended: protocol != Protocol::Smtp }, question);
+    }
+
+    fn mail(&mut self, sender: ReversePath, parameters: MailParameters) {
+        if self.peer.hello.is_none() {
+            return self.say(&replies::bad_sequence("Say EHLO first"));
+        }
+        if self.transaction.is_some() {
+            return self.say(&replies::bad_sequence("One mail at a time"));
+        }
+        let utf8_unasked = !parameters.smtputf8 && sender.address().is_some_and(is_utf8);
+        let refusal = if utf8_unasked {
+            Some(replies::needs_smtputf8())
+        } else {
+            self.parameter_refusal(&parameters)
+        };
+        if let Some(refusal) = refusal {
+            return self.say(&refusal);
+        }
+        let envelope =
+            Envelope { sender: sender.clone(), parameters: parameters.clone(), recipients: vec![] };
+        let question = Question::Mail { peer: self.peer.clone(), sender, parameters };
+        self.ask(Ask::Mail(Box::new(envelope)), question);
+    }
+
+    fn parameter_refusal(&self, parameters: &MailParameters) -> Option<Reply> {
+        let options = &self.options;
+        let not_offered = [
+            (
+                parameters.require_tls && !(options.require_tls && self.peer.tls.is_some()),
+                "REQUIRETLS",
+            ),
+            (parameters.priority.is_some() && !options.mt_priority, "MT-PRIORITY"),
+            (parameters.deliver_by.is_some() && !options.deliver_by, "BY"),
+            (parameters.hold.is_some() && options.future_release.is_none(), "HOLD"),
+        ];
+        if let Some((_, keyword)) = not_offered.iter().find(|(is_refused, _)| *is_refused) {
+            return Some(replies::parameter_not_offered(keyword));
+        }
+        if let (Some(Hold::For(seconds)), Some(max)) = (parameters.hold, options.future_release)
+            && u64::from(seconds) > max.as_secs()
+        {
+            return Some(replies::hold_too_long());
+        }
+        let is_too_large = parameters.size.is_some_and(|size| size > options.content_bytes_max);
+        is_too_large.then(|| ContentFault::TooLarge.reply())
+    }
+
+    fn recipient(&mut self, recipient: Recipient) {
+        let refusal = match &self.transaction {
+            None => replies::bad_sequence("Say MAIL first"),
+            Some(Transaction { chunks: Some(_), .. }) => {
+                replies::bad_sequence("The content has begun already")
+            }
+            Some(Transaction { envelope, .. }) => {
+                if is_utf8(&recipient.address) && !envelope.parameters.smtputf8 {
+                    replies::needs_smtputf8()
+                } else if envelope.recipients.len() >= self.options.recipients_max {
+                    replies::too_many_recipients()
+                } else {
+                    let question = Question::Recipient {
+                        peer: self.peer.clone(),
+                        sender: envelope.sender.clone(),
+                        recipient: recipient.clone(),
+                    };
+                    return self.ask(Ask::Recipient(Box::new(recipient)), question);
+                }
+            }
+        };
+        self.say(&refusal);
+    }
+
+    /// Why no content may come now.
+    fn content_refusal(&self, by_chunks: bool) -> Option<Reply> {
+        let Some(Transaction { envelope, chunks }) = &self.transaction else {
+            return Some(replies::bad_sequence("Say MAIL and RCPT first"));
+        };
+        if envelope.recipients.is_empty() {
+            return Some(replies::no_recipients());
+        }
+        if !by_chunks && chunks.is_some() {
+            return Some(replies::bad_sequence("The content goes on with BDAT"));
+        }
+        // RFC 3030 §3: octets in whatever lines cannot be told from their end.
+        let is_binary = envelope.parameters.body == Some(Body::BinaryMime);
+        (!by_chunks && is_binary).then(|| replies::bad_sequence("BINARYMIME needs BDAT"))
+    }
+
+    fn data(&mut self) {
+        match self.content_refusal(false) {
+            Some(refusal) => self.say(&refusal),
+            None => self.ask_for_content(Ask::Data),
+        }
+    }
+
+    fn chunk(&mut self, size: u64, last: bool) {
+        if let Some(refusal) = self.content_refusal(true) {
+            return self.discard_chunk(size, last, refusal);
+        }
+        match self.assembly() {
+            None => self.ask_for_content(Ask::Chunk { size, last }),
+            Some(_) => self.expect_chunk(size, last),
+        }
+    }
+
+    fn ask_for_content(&mut self, ask: Ask) {
+        if let Some(transaction) = &self.transaction {
+            let envelope = transaction.envelope.clone();
+            self.ask(ask, Question::Data { peer: self.peer.clone(), envelope });
+        }
+    }
+
+    fn assembly(&self) -> Option<&Assembly> {
+        self.transaction.as_ref()?.chunks.as_ref()
+    }
+
+    fn expect_chunk(&mut self, size: u64, last: bool) {
+        let so_far = self.assembly().map_or(0, Assembly::len);
+        if size.saturating_add(so_far as u64) > self.options.content_bytes_max {
+            return self.discard_chunk(size, last, ContentFault::TooLarge.reply());
+        }
+        self.state = State::Chunk(ChunkReader::keeping(size), AfterChunk::Add { last });
+    }
+
+    /// RFC 3030 §2: a refused chunk is read to its end, and its mail is forgotten.
+    fn discard_chunk(&mut self, size: u64, last: bool, refusal: Reply) {
+        let transaction = self.transaction.take();
+        // In LMTP the last chunk is the content's end, to which each recipient has its reply.
+        let recipients = transaction.map_or(0, |transaction| transaction.envelope.recipients.len());
+        let replies = if last { self.replies_due(recipients).max(1) } else { 1 };
+        let after = AfterChunk::Say(refusal, replies);
+        self.state = State::Chunk(ChunkReader::discarding(size), after);
+    }
+
+    pub(super) fn take_chunk(&mut self, chunk: Bytes) {
+        let State::Chunk(_, after) = std::mem::replace(&mut self.state, State::Commands) else {
+            return;
+        };
+        match after {
+            AfterChunk::Say(reply, times) => (0..times).for_each(|_| self.say(&reply)),
+            AfterChunk::Add { last } => self.add_chunk(chunk, last),
+        }
+    }
+
+    fn add_chunk(&mut self, chunk: Bytes, last: bool) {
+        let Some(transaction) = &mut self.transaction else { return };
+        let size = chunk.len() as u64;
+        let mut assembly = transaction.chunks.take().unwrap_or_default();
+        assembly.add(chunk);
+        if !last {
+            transaction.chunks = Some(assembly);
+            return self.say(&replies::chunk_taken(size));
+        }
+        let content = assembly.finish();
+        let is_binary = transaction.envelope.parameters.body == Some(Body::BinaryMime);
+        match self.options.line_endings {
+            _ if is_binary => self.deliver(content),
+            LineEndings::Normalise => self.deliver(line_endings::normalise(content)),
+            LineEndings::Refuse if line_endings::first_bare(&content).is_none() => {
+                self.deliver(content);
+            }
+            LineEndings::Refuse => self.refuse_content(ContentFault::BareLineEnd),
+        }
+    }
+
+    pub(super) fn take_content(&mut self, content: Result<Bytes, ContentFault>) {
+        self.state = State::Commands;
+        match content {
+            Ok(content) => self.deliver(content),
+            Err(fault) => self.refuse_content(fault),
+        }
+    }
+
+    fn offer_tls(&mut self) {
+        if !self.starttls || self.peer.tls.is_some() {
+            return self.say(&replies::not_implemented());
+        }
+        self.say(&replies::start_tls());
+        self.start_tls();
+    }
+
+    /// Does what an answer allows, or says no.
+    pub(super) fn decide(&mut self, ask: Ask, reply: &Reply) {
+        let is_allowed = reply.is_success();
+        match ask {
+            Ask::Connect if is_allowed => self.greet(),
+            Ask::Connect => {
+                self.say(reply);
+                self.close(CloseReason::Refused);
+            }
+            Ask::Hello { is_extended: true, .. } if is_allowed => self.offer(),
+            Ask::Hello { .. } if is_allowed => {
+                let text = self.options.hostname.clone();
+                self.say(&Reply::new(250, None, text));
+            }
+            Ask::Hello { before, .. } => {
+                self.peer = before;
+                self.say(reply);
+            }
+            Ask::Mail(envelope) => {
+                if is_allowed {
+                    let envelope = Arc::new(*envelope);
+                    self.transaction = Some(Transaction { envelope, chunks: None });
+                }
+                self.say(reply);
+            }
+            Ask::Recipient(recipient) => {
+                if let Some(transaction) = self.transaction.as_mut().filter(|_| is_allowed) {
+                    Arc::make_mut(&mut transaction.envelope).recipients.push(*recipient);
+                }
+                self.say(reply);
+            }
+            Ask::Data if is_allowed => self.read_data(),
+            Ask::Chunk { size, last } if is_allowed => self.expect_chunk(size, last),
+            Ask::Chunk { size, last } => self.discard_chunk(size, last, reply.clone()),
+            Ask::Data => {
+                self.transaction = None;
+                self.say(reply);
+            }
+            Ask::Content { recipients } => {
+                (0..self.replies_due(recipients)).for_each(|_| self.say(reply));
+                self.conclude(is_allowed);
+            }
+        }
+        // RFC 5321 §3.8: 421 says that the connection is closed.
+        if reply.code() == 421 && !matches!(self.state, State::Closed) {
+            self.close(CloseReason::Refused);
+        }
+    }
+
+    fn read_data(&mut self) {
+        self.say(&replies::send_content());
+        let options = &self.options;
+        let reader = DataReader::new(options.content_bytes_max, options.line_endings);
+        self.state = State::Data(reader);
+    }
+
+    fn greet(&mut self) {
+        let protocol = match self.options.protocol {
+            Dialect::Smtp => "ESMTP",
+            Dialect::Lmtp => "LMTP",
+        };
+        let text = format!("{} {protocol} Hedwig", self.options.hostname);
+        self.say(&Reply::new(220, None, text));
+    }
+
+    fn offer(&mut self) {
+        let keywords = self.keywords();
+        let greeting = self.options.hostname.clone();
+        reply::write_capabilities(&greeting, &keywords, self.output());
+    }
+
+    /// What is offered to EHLO and LHLO. Which of it depends on TLS is decided here alone.
+    fn keywords(&self) -> Vec<String> {
+        let options = &self.options;
+        let is_secure = self.peer.tls.is_some();
+        let mut keywords: Vec<String> = vec![
+            "PIPELINING".into(),
+            format!("SIZE {}", options.content_bytes_max),
+            "8BITMIME".into(),
+            "SMTPUTF8".into(),
+            "ENHANCEDSTATUSCODES".into(),
+            "DSN".into(),
+            "CHUNKING".into(),
+            "BINARYMIME".into(),
+        ];
+        if self.starttls && !is_secure {
+            keywords.push("STARTTLS".into());
+        }
+        if options.require_tls && is_secure {
+            keywords.push("REQUIRETLS".into());
+        }
+        if options.mt_priority {
+            keywords.push("MT-PRIORITY".into());
+        }
+        if options.deliver_by {
+            keywords.push("DELIVERBY".into());
+        }
+        if let Some(max) = options.future_release {
+            // RFC 4865 §4.1: the longest hold in seconds, and the latest time. The latter would need a
+            // clock; a date further off than the former can be is refused with the policy's help.
+            keywords.push(format!("FUTURERELEASE {} 9999-12-31T23:59:59Z", max.as_secs()));
+        }
+        keywords
+    }
+}
+
+/// RFC 6531 §3.1: whoever sends such an address must have asked for SMTPUTF8.
+fn is_utf8(address: &Address) -> bool {
+    !address.as_str().is_ascii()
+}

@@ -1,0 +1,312 @@
+//! The content after DATA (RFC 5321 §4.1.1.4, §4.5.2).
+
+use bytes::{Buf, Bytes, BytesMut};
+use hedwig_envelope::{Reply, Status};
+use memchr::memchr2;
+
+use super::LineEndings;
+
+/// A content up to this size is copied out of the input buffer, so that the buffer can be used again
+/// and a small mail does not keep a large one in memory.
+const COPIED_BYTES_MAX: usize = 16 * 1024;
+
+/// Takes the dots out of a content, and finds its end: CRLF.CRLF and nothing else.
+///
+/// It works in the caller's buffer: `[..written]` is content, `[written..read]` is garbage, and from
+/// `read` on it has not looked. So a byte is moved once at most, and only behind a dot taken out.
+#[derive(Debug)]
+pub(crate) struct DataReader {
+    bytes_max: u64,
+    line_endings: LineEndings,
+    read: usize,
+    written: usize,
+    is_at_line_start: bool,
+    keeping: Keeping,
+}
+
+/// Where the content goes.
+#[derive(Debug)]
+enum Keeping {
+    /// It stays in the input buffer.
+    InPlace,
+    /// Into a buffer of its own, since mended line ends need more room.
+    Apart(BytesMut),
+    /// Nowhere: it is refused already.
+    Nothing(ContentFault),
+}
+
+/// Why a content is refused once its end has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ContentFault {
+    TooLarge,
+    BareLineEnd,
+}
+
+impl ContentFault {
+    pub(crate) fn reply(self) -> Reply {
+        match self {
+            Self::TooLarge => {
+                Reply::with_status(552, Status::permanent(3, 4), "The message is too large")
+            }
+            Self::BareLineEnd => Reply::with_status(
+                554,
+                Status::permanent(6, 11),
+                "The message has a CR or LF that is not part of CRLF",
+            ),
+        }
+    }
+}
+
+impl DataReader {
+    pub(crate) fn new(bytes_max: u64, line_endings: LineEndings) -> Self {
+        Self {
+            bytes_max,
+            line_endings,
+            read: 0,
+            written: 0,
+            is_at_line_start: true,
+            keeping: Keeping::InPlace,
+        }
+    }
+
+    /// Takes from the front of `input`; `None` when more must come.
+    pub(crate) fn receive(&mut self, input: &mut BytesMut) -> Option<Result<Bytes, ContentFault>> {
+        if self.read_lines(input) {
+            return Some(self.finish(input));
+        }
+        if !matches!(self.keeping, Keeping::InPlace) {
+            input.advance(self.read);
+            self.read = 0;
+        }
+        None
+    }
+
+    /// Whether the end was reached; `read` then stands before its dot.
+    fn read_lines(&mut self, input: &mut BytesMut) -> bool {
+        loop {
+            let rest = &input[self.read..];
+            if self.is_at_line_start {
+                match rest {
+                    [b'.', b'\r', b'\n', ..] => return true,
+                    [] | [b'.'] | [b'.', b'\r'] => return false,
+                    [b'.', ..] => self.read += 1,
+                    _ => {}
+                }
+                self.is_at_line_start = false;
+                continue;
+            }
+            let Some(offset) = memchr2(b'\r', b'\n', rest) else {
+                self.keep(input, rest.len());
+                return false;
+            };
+            match rest[offset..] {
+                [b'\r'] => {
+                    self.keep(input, offset);
+                    return false;
+                }
+                [b'\r', b'\n', ..] => {
+                    self.keep(input, offset + 2);
+                    self.is_at_line_start = true;
+                }
+                _ => {
+                    self.keep(input, offset);
+                    self.read += 1;
+                    self.mend(input);
+                }
+            }
+        }
+    }
+
+    /// Moves the next so many bytes to the content.
+    fn keep(&mut self, input: &mut BytesMut, length: usize) {
+        let range = self.read..self.read + length;
+        self.read = range.end;
+        let kept = match &mut self.keeping {
+            Keeping::InPlace => {
+                if self.written != range.start {
+                    input.copy_within(range, self.written);
+                }
+                self.written += length;
+                self.written
+            }
+            Keeping::Apart(content) => {
+                content.extend_from_slice(&input[range]);
+                content.len()
+            }
+            Keeping::Nothing(_) => return,
+        };
+        if kept as u64 > self.bytes_max {
+            self.keeping = Keeping::Nothing(ContentFault::TooLarge);
+        }
+    }
+
+    /// A bare CR or LF stood just before `read`.
+    fn mend(&mut self, input: &BytesMut) {
+        if matches!(self.keeping, Keeping::Nothing(_)) {
+            return;
+        }
+        match (self.line_endings, &mut self.keeping) {
+            (LineEndings::Refuse, _) => {
+                self.keeping = Keeping::Nothing(ContentFault::BareLineEnd);
+            }
+            (LineEndings::Normalise, Keeping::Apart(content)) => {
+                content.extend_from_slice(b"\r\n");
+            }
+            (LineEndings::Normalise, _) => {
+                let mut content = BytesMut::with_capacity(input.len() + 1024);
+                content.extend_from_slice(&input[..self.written]);
+                content.extend_from_slice(b"\r\n");
+                self.keeping = Keeping::Apart(content);
+            }
+        }
+    }
+
+    fn finish(&mut self, input: &mut BytesMut) -> Result<Bytes, ContentFault> {
+        let end = self.read + 3;
+        match std::mem::replace(&mut self.keeping, Keeping::InPlace) {
+            Keeping::InPlace => {
+                let mut content = take(input, end);
+                content.truncate(self.written);
+                Ok(content)
+            }
+            Keeping::Apart(content) => {
+                input.advance(end);
+                Ok(content.freeze())
+            }
+            Keeping::Nothing(fault) => {
+                input.advance(end);
+                Err(fault)
+            }
+        }
+    }
+}
+
+/// The first so many bytes of the input: a small piece is copied, a large one is cut off.
+pub(crate) fn take(input: &mut BytesMut, length: usize) -> Bytes {
+    if length > COPIED_BYTES_MAX {
+        return input.split_to(length).freeze();
+    }
+    let bytes = Bytes::copy_from_slice(&input[..length]);
+    input.advance(length);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_in_pieces(
+        text: &str,
+        piece: usize,
+        line_endings: LineEndings,
+    ) -> (Option<Result<Bytes, ContentFault>>, String) {
+        let mut reader = DataReader::new(100, line_endings);
+        let mut input = BytesMut::new();
+        let mut result = None;
+        for bytes in text.as_bytes().chunks(piece) {
+            input.extend_from_slice(bytes);
+            if result.is_none() {
+                result = reader.receive(&mut input);
+            }
+        }
+        (result, String::from_utf8(input.to_vec()).unwrap())
+    }
+
+    fn assert_refusing(text: &str, expected: Option<Result<&str, ContentFault>>, rest: &str) {
+        for piece in 1..=text.len() {
+            let (result, left) = read_in_pieces(text, piece, LineEndings::Refuse);
+            let expected = expected.map(|result| result.map(|text| Bytes::from(text.to_owned())));
+            assert_eq!(result, expected, "{text:?} in pieces of {piece}");
+            if expected.is_some() {
+                assert_eq!(left, rest, "{text:?} in pieces of {piece}");
+            }
+        }
+    }
+
+    #[test]
+    fn dots_are_taken_out_and_the_end_is_found() {
+        for (text, content) in [
+            (".\r\n", ""),
+            ("\r\n.\r\n", "\r\n"),
+            ("a\r\n.\r\n", "a\r\n"),
+            ("..a\r\n...\r\n..\r\n.\r\n", ".a\r\n..\r\n.\r\n"),
+            (".a\r\nb.c\r\n.\r\n", "a\r\nb.c\r\n"),
+            ("a\0b\r\n.\0\r\n.\r\n", "a\0b\r\n\0\r\n"),
+        ] {
+            assert_refusing(&format!("{text}QUIT\r\n"), Some(Ok(content)), "QUIT\r\n");
+        }
+    }
+
+    #[test]
+    fn nothing_but_crlf_dot_crlf_ends_it() {
+        let shapes = [
+            "\r\n.\r\r\n",
+            "\n.\r\n",
+            "\r\n.\n",
+            "\r.\r",
+            "\n.\n",
+            "\r\n.\r",
+            "\r\r\n.\r",
+            "\n\n.\n\n",
+            "\r.\r\n",
+            "\r\n.\n\r",
+        ];
+        for shape in shapes {
+            for piece in 1..=shape.len() {
+                let text = format!("a{shape}MAIL FROM:<x@y>");
+                let (result, _) = read_in_pieces(&text, piece, LineEndings::Refuse);
+                assert_eq!(result, None, "{shape:?}");
+            }
+            let text = format!("a{shape}x\r\n.\r\nRSET");
+            assert_refusing(&text, Some(Err(ContentFault::BareLineEnd)), "RSET");
+        }
+    }
+
+    #[test]
+    fn what_is_normalised_has_only_crlf_and_keeps_its_lines() {
+        for (text, content) in [
+            ("a\nb\rc\r\n.\r\n", "a\r\nb\r\nc\r\n"),
+            ("a\n.\nb\r\n.\r\n", "a\r\n.\r\nb\r\n"),
+            ("a\r\r\n.\r\n", "a\r\n\r\n"),
+            ("..a\n\n.\r\r\n.\r\n", ".a\r\n\r\n.\r\n\r\n"),
+        ] {
+            for piece in 1..=text.len() {
+                let (result, left) = read_in_pieces(text, piece, LineEndings::Normalise);
+                assert_eq!(result, Some(Ok(Bytes::from(content))), "{text:?} by {piece}");
+                assert_eq!(left, "");
+            }
+        }
+    }
+
+    #[test]
+    fn of_what_is_too_large_nothing_is_kept() {
+        let mut reader = DataReader::new(100, LineEndings::Refuse);
+        let mut input = BytesMut::new();
+        for _ in 0..1000 {
+            input.extend_from_slice(b"0123456789\r\n");
+            assert_eq!(reader.receive(&mut input), None);
+            assert!(input.len() <= 120);
+        }
+        input.extend_from_slice(b".\r\n");
+        assert_eq!(reader.receive(&mut input), Some(Err(ContentFault::TooLarge)));
+        assert!(input.is_empty());
+    }
+
+    #[test]
+    fn a_content_of_just_the_limit_is_taken() {
+        let line = "x".repeat(98) + "\r\n";
+        assert_refusing(&format!("{line}.\r\n"), Some(Ok(&line)), "");
+        let fault = Some(Err(ContentFault::TooLarge));
+        assert_refusing(&format!("x{line}.\r\n"), fault, "");
+    }
+
+    #[test]
+    fn a_large_content_is_not_copied() {
+        let mut input = BytesMut::from(&b"x".repeat(100_000)[..]);
+        input.extend_from_slice(b"\r\n.\r\n");
+        let address = input.as_ptr();
+        let mut reader = DataReader::new(1_000_000, LineEndings::Refuse);
+        let content = reader.receive(&mut input).unwrap().unwrap();
+        assert_eq!(content.as_ptr(), address);
+    }
+}

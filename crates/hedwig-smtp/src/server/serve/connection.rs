@@ -1,0 +1,203 @@
+//! One connection: feeds the session, asks the policy, hands mails to the service.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use bytes::{Bytes, BytesMut};
+use hedwig_envelope::{
+    BoxError, Content, Envelope, Mail, MailId, MailService, Receipt, Reply, Timestamp, rescue,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, empty},
+    sync::watch,
+    time::{Instant, timeout, timeout_at},
+};
+use tokio_rustls::TlsAcceptor;
+use tower::{Service, ServiceExt};
+
+use super::super::{Event, ServerOptions, Session, replies_for};
+use crate::{
+    Policy, Question, Session as _,
+    stream::{BoxStream, describe_tls},
+};
+
+const READ_BYTES_MIN: usize = 16 * 1024;
+/// At most so much room is made for a chunk before any of it has come.
+const READ_BYTES_MAX: usize = 256 * 1024;
+
+/// What every connection of a server shares.
+#[derive(Clone)]
+pub(super) struct Driver<P, S> {
+    pub(super) options: Arc<ServerOptions>,
+    pub(super) policy: P,
+    pub(super) service: S,
+    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) stopped: watch::Receiver<bool>,
+}
+
+impl<P: Policy, S: MailService> Driver<P, S> {
+    pub(super) async fn run(self, stream: BoxStream, client: Option<SocketAddr>) {
+        let starttls = self.tls.is_some();
+        let session = Session::new(self.options.clone(), client, starttls, now());
+        let (input, output) = (BytesMut::new(), BytesMut::new());
+        let connection = Conversation { driver: self, session, stream, input, output };
+        if let Err(error) = connection.run().await {
+            tracing::debug!(client = client.map(tracing::field::display), %error, "connection lost");
+        }
+    }
+}
+
+struct Conversation<P, S> {
+    driver: Driver<P, S>,
+    session: Session,
+    stream: BoxStream,
+    input: BytesMut,
+    output: BytesMut,
+}
+
+impl<P: Policy, S: MailService> Conversation<P, S> {
+    async fn run(mut self) -> io::Result<()> {
+        loop {
+            self.session.receive(&mut self.input, now());
+            match self.session.poll_event() {
+                Some(Event::Question(question)) => {
+                    let reply = self.ask(question).await;
+                    self.session.reply(&reply).map_err(io::Error::other)?;
+                }
+                Some(Event::Mail { envelope, content }) => {
+                    let replies = self.deliver(envelope, content).await;
+                    self.session.reply_each(&replies).map_err(io::Error::other)?;
+                }
+                Some(Event::StartTls) => self.start_tls().await?,
+                Some(Event::Closed(reason)) => {
+                    tracing::debug!(?reason, "connection closed");
+                    self.flush().await?;
+                    return self.stream.shutdown().await;
+                }
+                None => {
+                    // All that a pipelining client has sent was answered: one write for all of it.
+                    self.flush().await?;
+                    if !self.wait().await? {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for input, the time limit or the end; `false` when the client has gone.
+    async fn wait(&mut self) -> io::Result<bool> {
+        let wanted = self.session.bytes_wanted().clamp(READ_BYTES_MIN, READ_BYTES_MAX);
+        self.input.reserve(wanted);
+        let limit = self.session.poll_timeout().map(Instant::from_std);
+        let deadline = limit.unwrap_or_else(|| Instant::now() + self.driver.options.silence_max);
+        let read = self.stream.read_buf(&mut self.input);
+        tokio::select! {
+            read = timeout_at(deadline, read) => match read {
+                Ok(read) => Ok(read? > 0),
+                Err(_) => {
+                    self.session.handle_timeout(now());
+                    Ok(true)
+                }
+            },
+            () = stop_asked(&mut self.driver.stopped) => {
+                self.session.shut_down();
+                Ok(true)
+            }
+        }
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        while self.session.poll_transmit(&mut self.output) {}
+        if self.output.is_empty() {
+            return Ok(());
+        }
+        let limit = self.driver.options.silence_max;
+        let stream = &mut self.stream;
+        let output = &mut self.output;
+        let write = async {
+            stream.write_all_buf(output).await?;
+            stream.flush().await
+        };
+        timeout(limit, write).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+    }
+
+    async fn start_tls(&mut self) -> io::Result<()> {
+        self.flush().await?;
+        let Some(acceptor) = self.driver.tls.clone() else {
+            return Err(io::Error::other("STARTTLS was taken without being offered"));
+        };
+        let clear: BoxStream = std::mem::replace(&mut self.stream, Box::new(empty()));
+        let handshake = acceptor.accept(clear);
+        let secure = timeout(self.driver.options.silence_max, handshake).await??;
+        let description = describe_tls(secure.get_ref().1);
+        self.stream = Box::new(secure);
+        self.session.tls_started(description, &mut self.input, now()).map_err(io::Error::other)
+    }
+
+    async fn ask(&mut self, question: Question) -> Reply {
+        match call(&mut self.driver.policy, question).await {
+            Ok(reply) => reply,
+            Err(error) => {
+                tracing::error!(error = %error, "the policy failed");
+                rescue(&error).reply
+            }
+        }
+    }
+
+    async fn deliver(&mut self, envelope: Arc<Envelope>, content: Bytes) -> Vec<Reply> {
+        let received_at = Timestamp::now();
+        let recipients = envelope.recipients.len();
+        let mail = Mail {
+            id: MailId::new(received_at, fastrand::u128(..)),
+            envelope: Arc::unwrap_or_clone(envelope),
+            content: Content::new(content),
+            origin: self.session.peer().origin(received_at),
+        };
+        let id = mail.id;
+        match call(&mut self.driver.service, mail).await {
+            Ok(receipt) => self.replies(receipt, recipients),
+            Err(error) => {
+                let reply = rescue(&error).reply;
+                tracing::error!(%id, error = %error, %reply, "the mail was not taken");
+                self.for_each(reply, recipients)
+            }
+        }
+    }
+
+    fn replies(&self, receipt: Receipt, recipients: usize) -> Vec<Reply> {
+        let id = receipt.id;
+        if receipt.outcomes.len() == recipients {
+            let replies = replies_for(&receipt, self.driver.options.protocol);
+            tracing::info!(%id, recipients, reply = %replies[0], "mail received");
+            return replies;
+        }
+        let error = "the service gave not one outcome for each recipient";
+        tracing::error!(%id, recipients, outcomes = receipt.outcomes.len(), error);
+        self.for_each(rescue(&error.into()).reply, recipients)
+    }
+
+    fn for_each(&self, reply: Reply, recipients: usize) -> Vec<Reply> {
+        vec![reply; self.session.replies_due(recipients)]
+    }
+}
+
+/// Readiness is awaited here, so that an error of it is rescued like one of the call.
+async fn call<R, S>(service: &mut S, request: R) -> Result<S::Response, BoxError>
+where
+    S: Service<R, Error = BoxError>,
+{
+    service.ready().await?.call(request).await
+}
+
+/// Returns when a stop is asked for, and for that once only.
+async fn stop_asked(stopped: &mut watch::Receiver<bool>) {
+    if stopped.changed().await.is_err() {
+        // The server itself is gone without asking: then it will drop this task too.
+        std::future::pending::<()>().await;
+    }
+}
+
+/// The runtime's clock, which tests may turn.
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}

@@ -1,0 +1,158 @@
+mod connection;
+mod slots;
+
+use std::{
+    future::{Future, IntoFuture, pending},
+    io::{self, Write},
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::BytesMut;
+use hedwig_envelope::MailService;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tokio_rustls::TlsAcceptor;
+
+use self::{connection::Driver, slots::Slots};
+use super::{ServerOptions, replies};
+use crate::{Policy, reply};
+
+/// How long to wait after a failed accept: most often there are too many open files, and trying again
+/// at once would only burn the processor.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves SMTP, or LMTP, to all who connect: `policy` says who may, `service` gets the mails.
+///
+/// Await it, with or without [options](Serve::options).
+pub fn serve<P: Policy, S: MailService>(
+    listener: TcpListener,
+    policy: P,
+    service: S,
+) -> Serve<P, S> {
+    Serve {
+        listener,
+        policy,
+        service,
+        options: ServerOptions::default(),
+        tls: None,
+        shutdown: Box::pin(pending()),
+    }
+}
+
+type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// A server that is about to run; see [`serve`].
+#[must_use = "a server does nothing until it is awaited"]
+pub struct Serve<P, S> {
+    listener: TcpListener,
+    policy: P,
+    service: S,
+    options: ServerOptions,
+    tls: Option<TlsAcceptor>,
+    shutdown: BoxFuture<()>,
+}
+
+impl<P: Policy, S: MailService> Serve<P, S> {
+    /// With these options.
+    pub fn options(self, options: ServerOptions) -> Self {
+        Self { options, ..self }
+    }
+
+    /// With STARTTLS (RFC 3207).
+    pub fn tls(self, config: Arc<rustls::ServerConfig>) -> Self {
+        Self { tls: Some(config.into()), ..self }
+    }
+
+    /// Until this future is ready. Then nobody new is let in, the idle are told 421, and mails under way
+    /// are finished within [`ServerOptions::shutdown_grace`].
+    pub fn with_graceful_shutdown(self, signal: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self { shutdown: Box::pin(signal), ..self }
+    }
+
+    async fn run(self) -> io::Result<()> {
+        let (stop, stopped) = watch::channel(false);
+        let slots =
+            Slots::new(self.options.connections_max, self.options.connections_per_address_max);
+        let driver = Driver {
+            options: Arc::new(self.options),
+            policy: self.policy,
+            service: self.service,
+            tls: self.tls,
+            stopped,
+        };
+        let mut connections = JoinSet::new();
+        let mut shutdown = self.shutdown;
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                // Finished tasks are let go of, so that the set does not grow.
+                Some(_) = connections.join_next(), if !connections.is_empty() => {}
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, client)) => {
+                        accept(&mut connections, &slots, &driver, stream, client);
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot accept a connection");
+                        sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+            }
+        }
+        drop(self.listener);
+        let grace = driver.options.shutdown_grace;
+        drop(driver);
+        stop.send_replace(true);
+        let _ = timeout(grace, async { while connections.join_next().await.is_some() {} }).await;
+        // Who is still busy is cut off: what was not acknowledged will be sent again.
+        connections.shutdown().await;
+        Ok(())
+    }
+}
+
+fn accept<P: Policy, S: MailService>(
+    connections: &mut JoinSet<()>,
+    slots: &Slots,
+    driver: &Driver<P, S>,
+    stream: TcpStream,
+    client: SocketAddr,
+) {
+    let Some(slot) = slots.take(client.ip()) else {
+        tracing::info!(%client, "too many connections");
+        return turn_away(stream);
+    };
+    // Without it a reply waits for the client's delayed acknowledgement.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%client, %error, "cannot set TCP_NODELAY");
+    }
+    let driver = driver.clone();
+    connections.spawn(async move {
+        driver.run(Box::new(stream), Some(client)).await;
+        drop(slot);
+    });
+}
+
+/// Says 421 without waiting: whoever is turned away must cost nothing.
+fn turn_away(stream: TcpStream) {
+    let mut out = BytesMut::new();
+    reply::write(&replies::too_many_connections(), &mut out);
+    if let Ok(mut stream) = stream.into_std() {
+        let _ = stream.write_all(&out);
+    }
+}
+
+impl<P: Policy, S: MailService> IntoFuture for Serve<P, S> {
+    type Output = io::Result<()>;
+    type IntoFuture = BoxFuture<io::Result<()>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}

@@ -1,0 +1,90 @@
+//! How many may be connected at once, in all and from one address.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv6Addr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+#[derive(Clone, Debug)]
+pub(super) struct Slots {
+    taken: Arc<Mutex<Taken>>,
+    max: usize,
+    per_address_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    all: usize,
+    by_address: HashMap<IpAddr, usize>,
+}
+
+/// A place that is free again when this is dropped.
+#[derive(Debug)]
+pub(super) struct Slot {
+    taken: Arc<Mutex<Taken>>,
+    address: IpAddr,
+}
+
+impl Slots {
+    pub(super) fn new(max: usize, per_address_max: usize) -> Self {
+        Self { taken: Arc::default(), max, per_address_max }
+    }
+
+    /// A place for a client at this address, if there is one.
+    pub(super) fn take(&self, address: IpAddr) -> Option<Slot> {
+        let address = site(address);
+        let mut taken = lock(&self.taken);
+        let from_here = taken.by_address.get(&address).copied().unwrap_or(0);
+        if taken.all >= self.max || from_here >= self.per_address_max {
+            return None;
+        }
+        taken.all += 1;
+        taken.by_address.insert(address, from_here + 1);
+        Some(Slot { taken: self.taken.clone(), address })
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut taken = lock(&self.taken);
+        taken.all -= 1;
+        if let Some(count) = taken.by_address.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                taken.by_address.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// Counts are right whenever the lock is free, even if a thread died holding it.
+fn lock(taken: &Mutex<Taken>) -> MutexGuard<'_, Taken> {
+    taken.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A host has all of an IPv6 /64 to itself, so that is what counts as one address.
+fn site(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
+        v4 => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_bounded_and_come_back() {
+        let slots = Slots::new(3, 2);
+        let address = |text: &str| text.parse().unwrap();
+        let first = slots.take(address("2001:db8::1")).unwrap();
+        let _second = slots.take(address("2001:db8::2")).unwrap();
+        assert!(slots.take(address("2001:db8::3")).is_none(), "the network has its two");
+        let _third = slots.take(address("192.0.2.1")).unwrap();
+        assert!(slots.take(address("192.0.2.2")).is_none(), "all three are taken");
+        drop(first);
+        assert!(slots.take(address("2001:db8::3")).is_some());
+    }
+}
