@@ -5,22 +5,32 @@ use std::{
     task::{Context, Poll},
 };
 
-use hedwig_envelope::{BoxError, Mail, MailService, Receipt};
-use tower::{Layer, Service};
+use hedwig_envelope::{BoxError, Content, Mail, MailService, Receipt, Timestamp};
+use tower::{Layer, Service, ServiceExt};
 
-use super::Keys;
+use super::{BodyForm, Keys, keys_for, sign_with};
+
+/// From this size on, hashing alone takes longer than other tasks should wait.
+const LARGE_BYTES: usize = 256 * 1024;
 
 /// Signs every mail that goes in with all keys of its From domain. A mail without such a key passes as it is.
 #[derive(Clone, Debug)]
 pub struct DkimLayer {
     keys: Arc<Keys>,
+    body_form: BodyForm,
 }
 
 impl DkimLayer {
-    /// A layer that signs with these keys.
+    /// A layer that signs with these keys, with relaxed canonical forms.
     #[must_use]
     pub fn new(keys: Keys) -> Self {
-        Self { keys: Arc::new(keys) }
+        Self { keys: Arc::new(keys), body_form: BodyForm::default() }
+    }
+
+    /// With this canonical form for bodies.
+    #[must_use]
+    pub fn body_form(self, body_form: BodyForm) -> Self {
+        Self { body_form, ..self }
     }
 }
 
@@ -28,7 +38,7 @@ impl<S> Layer<S> for DkimLayer {
     type Service = Dkim<S>;
 
     fn layer(&self, inner: S) -> Dkim<S> {
-        Dkim { inner, keys: self.keys.clone() }
+        Dkim { inner, layer: self.clone() }
     }
 }
 
@@ -36,7 +46,7 @@ impl<S> Layer<S> for DkimLayer {
 #[derive(Clone, Debug)]
 pub struct Dkim<S> {
     inner: S,
-    keys: Arc<Keys>,
+    layer: DkimLayer,
 }
 
 impl<S: MailService> Service<Mail> for Dkim<S> {
@@ -44,12 +54,36 @@ impl<S: MailService> Service<Mail> for Dkim<S> {
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Receipt, BoxError>> + Send>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.inner.poll_ready(context)
+    /// Always ready: whether the inner service is, is asked after signing, which may take a while.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mail: Mail) -> Self::Future {
-        let _ = &self.keys;
-        Box::pin(self.inner.call(mail))
+    fn call(&mut self, mut mail: Mail) -> Self::Future {
+        let (inner, layer) = (self.inner.clone(), self.layer.clone());
+        Box::pin(async move {
+            let fields = layer.signatures(&mail.content).await?;
+            if !fields.is_empty() {
+                mail.content.prepend(fields.as_bytes());
+            }
+            inner.oneshot(mail).await
+        })
+    }
+}
+
+impl DkimLayer {
+    /// An RSA signature is a millisecond of pure computing: it is made on a thread of its own.
+    async fn signatures(&self, content: &Content) -> Result<String, BoxError> {
+        let keys = keys_for(content, &self.keys);
+        if keys.is_empty() {
+            return Ok(String::new());
+        }
+        let now = Timestamp::now();
+        if content.len() < LARGE_BYTES && !keys.iter().any(|key| key.is_slow()) {
+            return Ok(sign_with(keys, content, self.body_form, now)?);
+        }
+        let (keys, content, body_form) = (keys.to_vec(), content.clone(), self.body_form);
+        let work = move || sign_with(&keys, &content, body_form, now);
+        Ok(tokio::task::spawn_blocking(work).await??)
     }
 }
