@@ -1,12 +1,18 @@
 #![doc = include_str!("../README.md")]
 
+mod connect;
+mod deliver;
 mod destination;
+mod hosts;
+mod maildir;
 mod mx;
 mod name;
 mod options;
+mod pool;
 mod resolver;
 mod route;
 mod tls;
+mod word;
 
 pub mod dkim;
 

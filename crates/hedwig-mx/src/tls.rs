@@ -1,6 +1,10 @@
 //! What is asked of TLS, and the certificates that opportunistic TLS takes.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
 use rustls::{
     ClientConfig, DigitallySignedStruct, SignatureScheme,
@@ -37,14 +41,29 @@ impl TlsPolicy {
         if self.allows_clear_text() { Self::Encrypted } else { self.clone() }
     }
 
-    /// What tells connections apart that must not serve each other's mails.
-    pub(crate) fn key(&self) -> u128 {
+    /// The configuration that was given.
+    fn config(&self) -> Option<&Arc<ClientConfig>> {
         match self {
-            Self::Never => 0,
-            Self::Opportunistic => 1,
-            Self::Encrypted => 2,
-            Self::Verified(config) => 16 + Arc::as_ptr(config) as usize as u128,
+            Self::Verified(config) => Some(config),
+            _ => None,
         }
+    }
+}
+
+/// Two policies are equal when a connection made under one may serve the other.
+impl PartialEq for TlsPolicy {
+    fn eq(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+            && self.config().map(Arc::as_ptr) == other.config().map(Arc::as_ptr)
+    }
+}
+
+impl Eq for TlsPolicy {}
+
+impl Hash for TlsPolicy {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        std::mem::discriminant(self).hash(state);
+        self.config().map(Arc::as_ptr).hash(state);
     }
 }
 
@@ -64,14 +83,12 @@ impl fmt::Debug for TlsPolicy {
 pub(crate) fn any_certificate() -> Arc<ClientConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let verifier = AnyCertificate { provider: provider.clone() };
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("aws-lc-rs has cipher suites for the default TLS versions")
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
-    // Servers with an address but no name are met in routes: no SNI for those is rustls' own rule.
-    config.enable_sni = true;
     Arc::new(config)
 }
 

@@ -15,21 +15,21 @@ static RSA_PKCS8: LazyLock<Vec<u8>> = LazyLock::new(|| {
     AsDer::<Pkcs8V1Der<'_>>::as_der(&pair).unwrap().as_ref().to_vec()
 });
 
-pub fn rsa_pkcs8_pem() -> String {
+pub(crate) fn rsa_pkcs8_pem() -> String {
     pem("PRIVATE KEY", &RSA_PKCS8)
 }
 
 /// RFC 5208 §5: for RSA, PKCS#8 is a header around PKCS#1; for 2048 bits it has 26 bytes.
-pub fn rsa_pkcs1_pem() -> String {
+pub(crate) fn rsa_pkcs1_pem() -> String {
     pem("RSA PRIVATE KEY", &RSA_PKCS8[26..])
 }
 
-pub fn ed25519_pem() -> String {
+pub(crate) fn ed25519_pem() -> String {
     let pair = Ed25519KeyPair::generate().unwrap();
     pem("PRIVATE KEY", pair.to_pkcs8v1().unwrap().as_ref())
 }
 
-pub fn pem(label: &str, der: &[u8]) -> String {
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     let text = BASE64_STANDARD.encode(der);
     let lines: Vec<&str> =
         text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();

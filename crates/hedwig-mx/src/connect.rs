@@ -1,0 +1,198 @@
+//! From an address to a connection that is ready for mails.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use hedwig_envelope::{Outcome, Relay, Status};
+use hedwig_smtp::{
+    ClientOptions, Dialect,
+    client::{Connection, ConnectionError},
+};
+use rustls::{ClientConfig, pki_types::ServerName};
+use tokio::{
+    net::{TcpSocket, TcpStream, UnixStream},
+    time::timeout,
+};
+
+use crate::{MxOptions, TlsPolicy, word};
+
+/// One place to deliver to, and under which terms. Connections to equal endpoints serve each other's mails.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Endpoint {
+    /// The host's name, as it was looked up.
+    pub(crate) host: String,
+    pub(crate) place: Place,
+    pub(crate) lmtp: bool,
+    pub(crate) tls: TlsPolicy,
+    /// Whether DNS led here, which must not lead to ourselves; a route may.
+    pub(crate) found_in_dns: bool,
+}
+
+/// Where a socket leads.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Place {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl Endpoint {
+    /// The server, as outcomes name it.
+    pub(crate) fn relay(&self) -> Relay {
+        let address = match &self.place {
+            Place::Tcp(address) => Some(*address),
+            Place::Unix(_) => None,
+        };
+        Relay { host: self.host.clone(), address, tls: None }
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub(crate) enum ConnectError {
+    /// The address is our own.
+    IsUs,
+    /// What to say of the recipients, if no other server takes them.
+    Failed(Box<Outcome>),
+}
+
+/// Makes connections.
+#[derive(Debug)]
+pub(crate) struct Connector {
+    options: Arc<MxOptions>,
+    any_certificate: Arc<ClientConfig>,
+}
+
+impl Connector {
+    pub(crate) fn new(options: Arc<MxOptions>) -> Self {
+        Self { options, any_certificate: crate::tls::any_certificate() }
+    }
+
+    /// A connection that has said EHLO, over TLS as far as the endpoint's policy asks for it.
+    pub(crate) async fn connect(&self, endpoint: &Endpoint) -> Result<Connection, ConnectError> {
+        let mut connection = self.greet(endpoint).await?;
+        let offers_tls = connection.capabilities().starttls;
+        match &endpoint.tls {
+            TlsPolicy::Never => return Ok(connection),
+            TlsPolicy::Opportunistic if !offers_tls => return Ok(connection),
+            _ if !offers_tls => {
+                tokio::spawn(connection.quit());
+                let text =
+                    format!("{} offers no TLS, and this mail must not go without", endpoint.host);
+                return Err(failed(say_of(endpoint, Status::transient(7, 4), text)));
+            }
+            _ => {}
+        }
+        let (config, name) = self.tls(endpoint)?;
+        match connection.start_tls(config, name).await {
+            Ok(()) => Ok(connection),
+            Err(error) if endpoint.tls.allows_clear_text() => {
+                tracing::debug!(host = endpoint.host, %error, "no TLS: going on in clear text");
+                match error {
+                    ConnectionError::Refused { .. } if connection.is_open() => Ok(connection),
+                    _ => self.greet(endpoint).await,
+                }
+            }
+            Err(error) => Err(failed(word::of_connection_error(&error, endpoint.relay()))),
+        }
+    }
+
+    fn tls(
+        &self,
+        endpoint: &Endpoint,
+    ) -> Result<(Arc<ClientConfig>, ServerName<'static>), ConnectError> {
+        let name = ServerName::try_from(endpoint.host.clone());
+        match (&endpoint.tls, name, &endpoint.place) {
+            (TlsPolicy::Verified(config), Ok(name), _) => Ok((config.clone(), name)),
+            (TlsPolicy::Verified(_), Err(_), _) => {
+                let text =
+                    format!("No certificate can be valid for the host name {}", endpoint.host);
+                Err(failed(say_of(endpoint, Status::transient(7, 5), text)))
+            }
+            (_, Ok(name), _) => Ok((self.any_certificate.clone(), name)),
+            // The name is not looked at: an underscore in it is no reason to go in clear text.
+            (_, Err(_), Place::Tcp(address)) => {
+                Ok((self.any_certificate.clone(), ServerName::from(address.ip())))
+            }
+            (_, Err(_), Place::Unix(_)) => {
+                let unspecified = IpAddr::from([0, 0, 0, 0]);
+                Ok((self.any_certificate.clone(), ServerName::from(unspecified)))
+            }
+        }
+    }
+
+    async fn greet(&self, endpoint: &Endpoint) -> Result<Connection, ConnectError> {
+        let limit = self.options.connect_time_max;
+        let client = self.client_options(endpoint);
+        let greeted = match &endpoint.place {
+            Place::Tcp(address) => {
+                let stream = timeout(limit, self.open(*address)).await;
+                let stream = stream.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+                let stream = stream.map_err(|error| no_connection(endpoint, &error))?;
+                if endpoint.found_in_dns && !self.options.allow_loopback && is_us(&stream) {
+                    return Err(ConnectError::IsUs);
+                }
+                Connection::greet(stream, client).await
+            }
+            Place::Unix(path) => {
+                let stream = timeout(limit, UnixStream::connect(path)).await;
+                let stream = stream.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+                let stream = stream.map_err(|error| no_connection(endpoint, &error))?;
+                Connection::greet(stream, client).await
+            }
+        };
+        greeted.map_err(|error| failed(word::of_connection_error(&error, endpoint.relay())))
+    }
+
+    async fn open(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        let source: Option<IpAddr> = match address {
+            SocketAddr::V4(_) => self.options.source_ipv4.map(IpAddr::from),
+            SocketAddr::V6(_) => self.options.source_ipv6.map(IpAddr::from),
+        };
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // Commands are written in one piece: waiting for more only costs time.
+        socket.set_nodelay(true)?;
+        if let Some(source) = source {
+            socket.bind((source, 0).into())?;
+        }
+        socket.connect(address).await
+    }
+
+    fn client_options(&self, endpoint: &Endpoint) -> ClientOptions {
+        ClientOptions {
+            hello_name: self.options.hello_name.clone(),
+            protocol: if endpoint.lmtp { Dialect::Lmtp } else { Dialect::Smtp },
+            time_limits: self.options.time_limits.clone(),
+            relay: Some(endpoint.relay()),
+            ..ClientOptions::default()
+        }
+    }
+}
+
+/// A connection from an address to itself: the address is one of this host's.
+fn is_us(stream: &TcpStream) -> bool {
+    match (stream.local_addr(), stream.peer_addr()) {
+        (Ok(local), Ok(peer)) => local.ip() == peer.ip(),
+        _ => false,
+    }
+}
+
+fn no_connection(endpoint: &Endpoint, error: &io::Error) -> ConnectError {
+    let place = match &endpoint.place {
+        Place::Tcp(address) => address.to_string(),
+        Place::Unix(path) => path.display().to_string(),
+    };
+    let text = format!("No connection to {} ({place}): {error}", endpoint.host);
+    failed(say_of(endpoint, Status::transient(4, 1), text))
+}
+
+fn say_of(endpoint: &Endpoint, status: Status, text: String) -> Outcome {
+    word::say(status, text, Some(endpoint.relay()))
+}
+
+fn failed(outcome: Outcome) -> ConnectError {
+    ConnectError::Failed(Box::new(outcome))
+}

@@ -1,0 +1,335 @@
+//! One mail to one destination: host after host, until every recipient has its outcome.
+
+use std::{net::IpAddr, sync::Arc};
+
+use futures_util::future::join_all;
+use hedwig_envelope::{Content, Envelope, Outcome};
+use hedwig_smtp::client::{Connection, ConnectionError, Phase, SendError};
+
+use crate::{
+    MxHost, MxOptions, Resolver, TlsPolicy,
+    connect::{ConnectError, Connector, Endpoint, Place},
+    hosts,
+    pool::{Pool, Pooled},
+    word,
+};
+
+/// What deliveries share.
+#[derive(Debug)]
+pub(crate) struct Deliverer {
+    pub(crate) resolver: Resolver,
+    pub(crate) options: Arc<MxOptions>,
+    pub(crate) connector: Connector,
+    pub(crate) pool: Arc<Pool>,
+    /// All our names, as DNS spells them.
+    pub(crate) own_names: Vec<String>,
+}
+
+/// The recipients of one mail at one destination.
+#[derive(Debug)]
+pub(crate) struct Transaction {
+    /// With these recipients only.
+    envelope: Envelope,
+    content: Content,
+    tls: TlsPolicy,
+    /// The final word on each recipient, as far as there is one.
+    outcomes: Vec<Option<Outcome>>,
+    /// Why the servers tried so far are of no use: a reason that may pass counts more than one that will not.
+    reason: Option<Outcome>,
+    addresses_left: usize,
+}
+
+impl Transaction {
+    pub(crate) fn new(envelope: Envelope, content: Content, options: &MxOptions) -> Self {
+        let tls = &options.tls_policy;
+        let requires_tls = envelope.parameters.require_tls;
+        Self {
+            tls: if requires_tls { tls.requiring_tls() } else { tls.clone() },
+            outcomes: vec![None; envelope.recipients.len()],
+            envelope,
+            content,
+            reason: None,
+            addresses_left: options.addresses_max.max(1),
+        }
+    }
+
+    fn note(&mut self, outcome: Outcome) {
+        let keep = self.reason.as_ref().is_some_and(word::is_transient);
+        if !keep || word::is_transient(&outcome) {
+            self.reason = Some(outcome);
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.outcomes.iter().any(Option::is_none)
+    }
+
+    /// The envelope with the recipients that still have no outcome, and where they stand.
+    fn open_envelope(&self) -> (Envelope, Vec<usize>) {
+        let open = |index: &usize| self.outcomes[*index].is_none();
+        let places: Vec<usize> = (0..self.outcomes.len()).filter(open).collect();
+        let recipients = places.iter().map(|&place| self.envelope.recipients[place].clone());
+        let envelope = Envelope {
+            sender: self.envelope.sender.clone(),
+            parameters: self.envelope.parameters.clone(),
+            recipients: recipients.collect(),
+        };
+        (envelope, places)
+    }
+
+    /// One outcome for each recipient: its own, or the reason why there is none, or `otherwise`.
+    fn finish(self, otherwise: impl FnOnce() -> Outcome) -> Vec<Outcome> {
+        let reason = self.reason.unwrap_or_else(otherwise);
+        self.outcomes.into_iter().map(|own| own.unwrap_or_else(|| reason.clone())).collect()
+    }
+}
+
+impl Deliverer {
+    /// To the mail exchangers of a domain.
+    pub(crate) async fn to_mx(&self, domain: &str, mut mail: Transaction) -> Vec<Outcome> {
+        let found =
+            hosts::of_domain(&self.resolver, domain, &self.own_names, self.options.hosts_max).await;
+        let hosts = match found {
+            Ok(hosts) => hosts,
+            Err(outcome) => return mail.finish(|| *outcome),
+        };
+        for equals in hosts.chunk_by(|a, b| a.preference == b.preference) {
+            if self.to_equals(domain, equals, &mut mail).await.is_err() || !mail.is_open() {
+                break;
+            }
+        }
+        mail.finish(|| word::loops_back(domain))
+    }
+
+    /// To hosts of one preference. `Err` when one of them is ourselves: then nobody else may be tried.
+    async fn to_equals(
+        &self,
+        domain: &str,
+        equals: &[MxHost],
+        mail: &mut Transaction,
+    ) -> Result<(), IsUs> {
+        let addresses = equals.iter().map(|host| self.resolver.addresses(&host.name));
+        let addresses = join_all(addresses).await;
+        if addresses.iter().flatten().flatten().any(|address| self.is_us(*address)) {
+            return Err(IsUs);
+        }
+        for (host, addresses) in equals.iter().zip(addresses) {
+            match addresses {
+                Ok(addresses) => {
+                    let port = self.options.mx_port;
+                    self.to_addresses(&host.name, &addresses, port, mail).await?;
+                }
+                // The implicit MX has no other name than the domain's.
+                Err(error) if host.name == domain => {
+                    mail.note(word::of_resolve_error(&error, domain));
+                }
+                Err(error) => mail.note(word::of_host_error(&error)),
+            }
+            if !mail.is_open() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// To the host of an address literal.
+    pub(crate) async fn to_literal(&self, address: IpAddr, mut mail: Transaction) -> Vec<Outcome> {
+        let host = format!("[{address}]");
+        if !self.is_us(address) {
+            // That it is us, if it is, is what `finish` says without another reason.
+            let port = self.options.mx_port;
+            let _ = self.to_addresses(&host, &[address], port, &mut mail).await;
+        }
+        mail.finish(|| word::loops_back(&host))
+    }
+
+    /// To a server that a route names.
+    pub(crate) async fn to_host(
+        &self,
+        host: &str,
+        port: u16,
+        lmtp: bool,
+        mut mail: Transaction,
+    ) -> Vec<Outcome> {
+        let addresses = match host.parse::<IpAddr>() {
+            Ok(address) => Ok(vec![address]),
+            Err(_) => self.resolver.addresses(host).await,
+        };
+        match addresses {
+            Err(error) => {
+                // A route is an operator's word, and its mistakes are mended: nothing is final here.
+                let mut outcome = word::of_host_error(&error);
+                if !word::is_transient(&outcome) {
+                    let status = hedwig_envelope::Status::transient(4, 4);
+                    let text = word::answer_mut(&mut outcome).reply.text().to_owned();
+                    outcome = word::say(status, text, None);
+                }
+                mail.note(outcome);
+            }
+            Ok(addresses) => {
+                for address in addresses {
+                    let endpoint = Endpoint {
+                        host: host.to_owned(),
+                        place: Place::Tcp((address, port).into()),
+                        lmtp,
+                        tls: mail.tls.clone(),
+                        found_in_dns: false,
+                    };
+                    if self.to_endpoint(&endpoint, &mut mail).await.is_err() || !mail.is_open() {
+                        break;
+                    }
+                }
+            }
+        }
+        mail.finish(|| word::loops_back(host))
+    }
+
+    /// To the LMTP server behind a Unix socket.
+    pub(crate) async fn to_unix(
+        &self,
+        path: &std::path::Path,
+        mut mail: Transaction,
+    ) -> Vec<Outcome> {
+        // Nobody listens on the way within a host: the socket is as good as TLS.
+        let endpoint = Endpoint {
+            host: "localhost".into(),
+            place: Place::Unix(path.to_owned()),
+            lmtp: true,
+            tls: TlsPolicy::Never,
+            found_in_dns: false,
+        };
+        let _ = self.to_endpoint(&endpoint, &mut mail).await;
+        mail.finish(|| word::loops_back("localhost"))
+    }
+
+    async fn to_addresses(
+        &self,
+        host: &str,
+        addresses: &[IpAddr],
+        port: u16,
+        mail: &mut Transaction,
+    ) -> Result<(), IsUs> {
+        for address in addresses {
+            let endpoint = Endpoint {
+                host: host.to_owned(),
+                place: Place::Tcp((*address, port).into()),
+                lmtp: false,
+                tls: mail.tls.clone(),
+                found_in_dns: true,
+            };
+            self.to_endpoint(&endpoint, mail).await?;
+            if !mail.is_open() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Offers the mail to one server, and takes down what became of it.
+    async fn to_endpoint(&self, endpoint: &Endpoint, mail: &mut Transaction) -> Result<(), IsUs> {
+        if mail.addresses_left == 0 {
+            return Ok(());
+        }
+        mail.addresses_left -= 1;
+        let (envelope, places) = mail.open_envelope();
+        match self.send(endpoint, &envelope, &mail.content).await {
+            Ok(outcomes) => {
+                for (place, outcome) in places.into_iter().zip(outcomes) {
+                    if outcome.answer().reply.code() == SERVICE_NOT_AVAILABLE {
+                        mail.note(outcome);
+                    } else {
+                        mail.outcomes[place] = Some(outcome);
+                    }
+                }
+            }
+            Err(Failure::IsUs) => return Err(IsUs),
+            Err(Failure::NoConnection(outcome)) => {
+                tracing::debug!(host = endpoint.host, reply = %outcome.answer().reply, "next host");
+                mail.note(*outcome);
+            }
+            Err(Failure::Broken(broken)) => {
+                for (place, outcome) in places.into_iter().zip(broken.outcomes) {
+                    // After the final dot another server might make a second copy (RFC 1047).
+                    if broken.ambiguous || !word::is_transient(&outcome) {
+                        mail.outcomes[place] = Some(outcome);
+                    } else {
+                        mail.note(outcome);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends over a waiting connection or a new one. A waiting one that has died is replaced: the server had
+    /// closed it before it saw anything of this mail.
+    async fn send(
+        &self,
+        endpoint: &Endpoint,
+        envelope: &Envelope,
+        content: &Content,
+    ) -> Result<Vec<Outcome>, Failure> {
+        if let Some(Pooled { mut connection, mails }) = self.pool.take(endpoint) {
+            match connection.send(envelope, content).await {
+                Ok(outcomes) if connection.is_open() || !all_not_available(&outcomes) => {
+                    self.pool.put(endpoint, Pooled { connection, mails: mails + 1 });
+                    return Ok(outcomes);
+                }
+                Err(error) if !is_unheard(&error) => return Err(Failure::broken(error)),
+                _ => self.pool.forget(endpoint),
+            }
+        }
+        let mut connection: Connection = self.connector.connect(endpoint).await?;
+        let sent = connection.send(envelope, content).await;
+        self.pool.put(endpoint, Pooled { connection, mails: 1 });
+        sent.map_err(Failure::broken)
+    }
+
+    /// Whether mail to this address would come back to us.
+    fn is_us(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        let of_this_host = address.is_loopback() || address.is_unspecified();
+        self.options.own_addresses.iter().any(|own| own.to_canonical() == address)
+            || (of_this_host && !self.options.allow_loopback)
+    }
+}
+
+/// The code of a server that closes the connection (RFC 5321 §3.8).
+const SERVICE_NOT_AVAILABLE: u16 = 421;
+
+struct IsUs;
+
+enum Failure {
+    IsUs,
+    NoConnection(Box<Outcome>),
+    Broken(Box<SendError>),
+}
+
+impl Failure {
+    fn broken(error: SendError) -> Self {
+        Self::Broken(Box::new(error))
+    }
+}
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::IsUs => Self::IsUs,
+            ConnectError::Failed(outcome) => Self::NoConnection(outcome),
+        }
+    }
+}
+
+/// Whether the server heard nothing of the mail, as far as that can be known.
+fn is_unheard(error: &SendError) -> bool {
+    let at_mail = matches!(
+        error.error,
+        ConnectionError::Closed { phase: Phase::Mail }
+            | ConnectionError::Io { phase: Phase::Mail, .. }
+    );
+    at_mail && !error.ambiguous
+}
+
+fn all_not_available(outcomes: &[Outcome]) -> bool {
+    outcomes.iter().all(|outcome| outcome.answer().reply.code() == SERVICE_NOT_AVAILABLE)
+}

@@ -1,0 +1,68 @@
+//! Outcomes that are our own word, not a server's.
+
+use hedwig_envelope::{Answer, Class, Outcome, Relay, Reply, Status};
+use hedwig_smtp::client::ConnectionError;
+
+use crate::{ResolveError, ResolveErrorKind};
+
+/// What we say of a recipient, about a server that we tried or about none.
+pub(crate) fn say(status: Status, text: String, relay: Option<Relay>) -> Outcome {
+    let code = if status.class == Class::Permanent { 550 } else { 451 };
+    Outcome::of_reply(Reply::with_status(code, status, text), relay)
+}
+
+/// The domain cannot be found, or not now.
+pub(crate) fn of_resolve_error(error: &ResolveError, domain: &str) -> Outcome {
+    let text = match error.kind {
+        ResolveErrorKind::NoSuchDomain => format!("The domain {domain} does not exist"),
+        ResolveErrorKind::NoData => {
+            format!("The domain {domain} has no mail server and no address")
+        }
+        ResolveErrorKind::Temporary => format!("DNS look-up of {}: {}", error.name, error.reason),
+    };
+    say(error.kind.status(), text, None)
+}
+
+/// A server that the domain names cannot be found, or not now.
+pub(crate) fn of_host_error(error: &ResolveError) -> Outcome {
+    let relay = Relay { host: error.name.clone(), address: None, tls: None };
+    let (status, text) = match error.kind {
+        ResolveErrorKind::NoSuchDomain | ResolveErrorKind::NoData => {
+            (Status::permanent(4, 4), format!("The server {} has no address", error.name))
+        }
+        ResolveErrorKind::Temporary => {
+            (error.kind.status(), format!("DNS look-up of {}: {}", error.name, error.reason))
+        }
+    };
+    say(status, text, Some(relay))
+}
+
+/// The server was reached, and is of no use.
+pub(crate) fn of_connection_error(error: &ConnectionError, relay: Relay) -> Outcome {
+    match error {
+        ConnectionError::Refused { reply, .. } => Outcome::of_reply(reply.clone(), Some(relay)),
+        ConnectionError::Tls(_) => say(Status::transient(7, 5), error.to_string(), Some(relay)),
+        ConnectionError::Protocol { .. } => {
+            say(Status::transient(5, 0), error.to_string(), Some(relay))
+        }
+        _ => say(Status::transient(4, 2), error.to_string(), Some(relay)),
+    }
+}
+
+/// The mail would come back to us (RFC 5321 §5.1).
+pub(crate) fn loops_back(host: &str) -> Outcome {
+    let text = format!("{host} leads back to this host");
+    say(Status::permanent(4, 6), text, None)
+}
+
+/// Whether it may go well another time.
+pub(crate) fn is_transient(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Deferred(_))
+}
+
+/// The answer, to mend it.
+pub(crate) fn answer_mut(outcome: &mut Outcome) -> &mut Answer {
+    match outcome {
+        Outcome::Done(answer) | Outcome::Deferred(answer) | Outcome::Failed(answer) => answer,
+    }
+}
