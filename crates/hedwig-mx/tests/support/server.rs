@@ -1,0 +1,332 @@
+//! A receiving server that misbehaves as a test tells it: line by line, sharing no code with the client.
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex},
+};
+
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
+    net::{TcpListener, UnixListener},
+    task::JoinHandle,
+};
+use tokio_rustls::TlsAcceptor;
+
+/// What a server does at its stations. A reply is a line without CRLF; an empty one hangs up.
+#[derive(Clone)]
+pub(crate) struct Manners {
+    pub(crate) greeting: String,
+    /// Instead of the usual reply to EHLO or LHLO.
+    pub(crate) hello: Option<String>,
+    pub(crate) mail: String,
+    /// For recipients that begin with the text, another reply than 250; the first that fits.
+    pub(crate) recipients: Vec<(&'static str, String)>,
+    /// After the final dot.
+    pub(crate) content: String,
+    /// In LMTP, after the final dot, for recipients that begin with the text.
+    pub(crate) contents: Vec<(&'static str, String)>,
+    pub(crate) tls: Tls,
+    /// Hangs up after so many mails, without having been asked.
+    pub(crate) mails_max: usize,
+    /// Hangs up in the middle of the content.
+    pub(crate) breaks_content: bool,
+}
+
+#[derive(Clone)]
+pub(crate) enum Tls {
+    NotOffered,
+    Works(TlsAcceptor),
+    /// Offers it, says 220, and then talks nonsense.
+    Broken,
+    /// Offers it, and says this instead of 220.
+    Refused(String),
+}
+
+impl Default for Manners {
+    fn default() -> Self {
+        Self {
+            greeting: "220 server.example ESMTP".into(),
+            hello: None,
+            mail: "250 2.1.0 sender ok".into(),
+            recipients: Vec::new(),
+            content: "250 2.0.0 taken".into(),
+            contents: Vec::new(),
+            tls: Tls::NotOffered,
+            mails_max: usize::MAX,
+            breaks_content: false,
+        }
+    }
+}
+
+impl Manners {
+    pub(crate) fn greeting(text: &str) -> Self {
+        Self { greeting: text.into(), ..Self::default() }
+    }
+}
+
+/// A mail as it came over the wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Taken {
+    pub(crate) sender: String,
+    pub(crate) recipients: Vec<String>,
+    pub(crate) content: String,
+    pub(crate) encrypted: bool,
+    /// Counted from 1.
+    pub(crate) connection: usize,
+}
+
+#[derive(Default)]
+struct Log {
+    taken: Vec<Taken>,
+    connections: usize,
+    commands: Vec<String>,
+}
+
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    log: Arc<Mutex<Log>>,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    pub(crate) async fn start(manners: Manners) -> Self {
+        let [server] = Self::start_all([manners]).await;
+        server
+    }
+
+    /// Servers at 127.0.0.1, 127.0.0.2 and so on, which share a port as mail exchangers do.
+    pub(crate) async fn start_all<const N: usize>(manners: [Manners; N]) -> [Self; N] {
+        let mut listeners = listen_all(N).await.into_iter();
+        manners.map(|manners| {
+            let listener = listeners.next().unwrap();
+            let address = listener.local_addr().unwrap();
+            let log = Arc::default();
+            let served = serve(listener, manners, Arc::clone(&log));
+            Self { address, log, task: tokio::spawn(served) }
+        })
+    }
+
+    pub(crate) fn start_unix(path: &std::path::Path, manners: Manners) -> Self {
+        let listener = UnixListener::bind(path).unwrap();
+        let log: Arc<Mutex<Log>> = Arc::default();
+        let shared = Arc::clone(&log);
+        let task = tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(converse(stream, manners.clone(), Arc::clone(&shared)));
+            }
+        });
+        Self { address: ([127, 0, 0, 1], 0).into(), log, task }
+    }
+
+    pub(crate) fn taken(&self) -> Vec<Taken> {
+        self.log.lock().unwrap().taken.clone()
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.log.lock().unwrap().connections
+    }
+
+    pub(crate) fn commands(&self, verb: &str) -> usize {
+        let log = self.log.lock().unwrap();
+        log.commands.iter().filter(|line| line.to_uppercase().starts_with(verb)).count()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Listeners at consecutive loopback addresses on one port, which strangers may hold on some of them.
+async fn listen_all(count: usize) -> Vec<TcpListener> {
+    for _ in 0..32 {
+        let first = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = first.local_addr().unwrap().port();
+        let mut listeners = vec![first];
+        for last in 2..=count {
+            let address = Ipv4Addr::new(127, 0, 0, u8::try_from(last).unwrap());
+            match TcpListener::bind((address, port)).await {
+                Ok(listener) => listeners.push(listener),
+                Err(_) => break,
+            }
+        }
+        if listeners.len() == count {
+            return listeners;
+        }
+    }
+    panic!("no port is free at {count} addresses");
+}
+
+async fn serve(listener: TcpListener, manners: Manners, log: Arc<Mutex<Log>>) {
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        tokio::spawn(converse(stream, manners.clone(), Arc::clone(&log)));
+    }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+struct Session {
+    stream: BufReader<Box<dyn Stream>>,
+    manners: Manners,
+    log: Arc<Mutex<Log>>,
+    number: usize,
+    encrypted: bool,
+    lmtp: bool,
+    mails: usize,
+}
+
+async fn converse(stream: impl Stream + 'static, manners: Manners, log: Arc<Mutex<Log>>) {
+    let number = {
+        let mut log = log.lock().unwrap();
+        log.connections += 1;
+        log.connections
+    };
+    let stream: Box<dyn Stream> = Box::new(stream);
+    let mut session = Session {
+        stream: BufReader::new(stream),
+        manners,
+        log,
+        number,
+        encrypted: false,
+        lmtp: false,
+        mails: 0,
+    };
+    // A client that goes away is no failure of a test.
+    let _ = session.run().await;
+}
+
+impl Session {
+    async fn run(&mut self) -> io::Result<()> {
+        let greeting = self.manners.greeting.clone();
+        self.say(&greeting).await?;
+        let (mut sender, mut recipients) = (String::new(), Vec::new());
+        while self.mails < self.manners.mails_max {
+            let line = self.line().await?;
+            self.log.lock().unwrap().commands.push(line.clone());
+            let verb = line.split([' ', ':']).next().unwrap_or_default().to_uppercase();
+            match verb.as_str() {
+                "EHLO" | "LHLO" => {
+                    self.lmtp = verb == "LHLO";
+                    self.hello().await?;
+                }
+                "HELO" | "RSET" | "NOOP" => self.say("250 ok").await?,
+                "MAIL" => {
+                    sender = path(&line);
+                    recipients.clear();
+                    let reply = self.manners.mail.clone();
+                    self.say(&reply).await?;
+                }
+                "RCPT" => {
+                    let recipient = path(&line);
+                    let reply = fitting(&self.manners.recipients, &recipient, "250 2.1.5 ok");
+                    if reply.starts_with('2') {
+                        recipients.push(recipient);
+                    }
+                    self.say(&reply).await?;
+                }
+                "DATA" if recipients.is_empty() => self.say("554 5.5.1 no recipients").await?,
+                "DATA" => self.data(&sender, &recipients).await?,
+                "STARTTLS" => self.start_tls().await?,
+                "QUIT" => return self.say("221 2.0.0 bye").await,
+                _ => self.say("502 5.5.1 what?").await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn hello(&mut self) -> io::Result<()> {
+        if let Some(reply) = self.manners.hello.clone() {
+            return self.say(&reply).await;
+        }
+        let offers = !self.encrypted && !matches!(self.manners.tls, Tls::NotOffered);
+        let tls = if offers { "250-STARTTLS\r\n" } else { "" };
+        let rest = "250-PIPELINING\r\n250-8BITMIME\r\n250-REQUIRETLS\r\n250 ENHANCEDSTATUSCODES";
+        self.say(&format!("250-server.example\r\n{tls}{rest}")).await
+    }
+
+    async fn data(&mut self, sender: &str, recipients: &[String]) -> io::Result<()> {
+        self.say("354 go on").await?;
+        let mut content = String::new();
+        loop {
+            let line = self.line().await?;
+            if self.manners.breaks_content {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            if line == "." {
+                break;
+            }
+            content.push_str(line.strip_prefix('.').unwrap_or(&line));
+            content.push_str("\r\n");
+        }
+        self.mails += 1;
+        let reply = self.manners.content.clone();
+        if reply.is_empty() || reply.starts_with('2') {
+            self.log.lock().unwrap().taken.push(Taken {
+                sender: sender.to_owned(),
+                recipients: recipients.to_vec(),
+                content,
+                encrypted: self.encrypted,
+                connection: self.number,
+            });
+        }
+        if !self.lmtp {
+            return self.say(&reply).await;
+        }
+        for recipient in recipients {
+            let reply = fitting(&self.manners.contents, recipient, &reply);
+            self.say(&reply).await?;
+        }
+        Ok(())
+    }
+
+    async fn start_tls(&mut self) -> io::Result<()> {
+        match self.manners.tls.clone() {
+            Tls::NotOffered => self.say("502 5.5.1 what?").await,
+            Tls::Refused(reply) => self.say(&reply).await,
+            Tls::Broken => {
+                self.say("220 2.0.0 go on").await?;
+                self.say("this is no handshake, this is a song").await?;
+                Err(io::ErrorKind::InvalidData.into())
+            }
+            Tls::Works(acceptor) => {
+                self.say("220 2.0.0 go on").await?;
+                let nobody: Box<dyn Stream> = Box::new(tokio::io::empty());
+                let clear = std::mem::replace(&mut self.stream, BufReader::new(nobody));
+                let stream = acceptor.accept(clear.into_inner()).await?;
+                self.stream = BufReader::new(Box::new(stream));
+                self.encrypted = true;
+                Ok(())
+            }
+        }
+    }
+
+    async fn line(&mut self) -> io::Result<String> {
+        let mut line = Vec::new();
+        (&mut self.stream).take(1 << 20).read_until(b'\n', &mut line).await?;
+        let line = line.strip_suffix(b"\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+        Ok(String::from_utf8_lossy(line).into_owned())
+    }
+
+    async fn say(&mut self, reply: &str) -> io::Result<()> {
+        if reply.is_empty() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        self.stream.write_all(format!("{reply}\r\n").as_bytes()).await?;
+        self.stream.flush().await
+    }
+}
+
+fn path(line: &str) -> String {
+    let inside = line.split_once('<').and_then(|(_, rest)| rest.rsplit_once('>'));
+    inside.map_or_else(|| panic!("no path in {line:?}"), |(path, _)| path.to_owned())
+}
+
+fn fitting(replies: &[(&'static str, String)], recipient: &str, otherwise: &str) -> String {
+    let found = replies.iter().find(|(beginning, _)| recipient.starts_with(beginning));
+    found.map_or_else(|| otherwise.to_owned(), |(_, reply)| reply.clone())
+}
