@@ -1,8 +1,15 @@
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{fmt, future::Future, pin::pin, sync::Arc, time::Duration};
 
 use hedwig_envelope::{Answer, BoxMailService, Mail, MailService, Timestamp};
+use tokio::{
+    select,
+    task::{JoinError, JoinSet},
+};
 
-use crate::{Schedule, Spool};
+use crate::{Claim, Schedule, Spool, SpoolError, errand::Errand, schedule::later};
+
+const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
+const LONGEST_SLEEP: Duration = Duration::from_hours(1);
 
 /// What has happened to the recipients of a mail that its sender may have to be told of (the `Action`
 /// field of RFC 3464 §2.3.3).
@@ -64,20 +71,106 @@ impl fmt::Debug for CourierOptions {
 pub struct Courier {
     spool: Spool,
     service: BoxMailService,
-    options: CourierOptions,
+    options: Arc<CourierOptions>,
 }
 
 impl Courier {
     /// A courier that carries what is due in `spool` to `service`.
     pub fn new(spool: Spool, service: impl MailService, options: CourierOptions) -> Self {
-        Self { spool, service: service.boxed_mail_service(), options }
+        Self { spool, service: service.boxed_mail_service(), options: Arc::new(options) }
     }
 
-    /// Works until `shutdown` resolves; then lets what is under way come to its end, and returns.
-    /// Dropped instead, it leaves its leases to run out.
+    /// Works until `shutdown` resolves or the spool is closed; then lets what is under way come to its
+    /// end, and returns. Dropped instead, it abandons it: those leases run out.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let _ = (&self.spool, &self.service, &self.options);
-        shutdown.await;
-        todo!()
+        let mut shutdown = pin!(shutdown);
+        let mut changes = self.spool.changes();
+        let mut under_way = JoinSet::new();
+        let mut horizon = Horizon::due_now();
+        loop {
+            let free = self.options.concurrency.max(1).saturating_sub(under_way.len());
+            if free > 0 && horizon.claim_now {
+                changes.mark_unchanged();
+                horizon = self.claim(free, &mut under_way).await;
+                continue;
+            }
+            let may_claim = free > 0;
+            select! {
+                () = &mut shutdown => break,
+                Some(ended) = under_way.join_next() => {
+                    log_end(ended);
+                    while let Some(ended) = under_way.try_join_next() {
+                        log_end(ended);
+                    }
+                    horizon.claim_now |= horizon.more;
+                }
+                changed = changes.changed(), if may_claim => match changed {
+                    Ok(()) => horizon.claim_now = true,
+                    Err(_) => break,
+                },
+                () = self.sleep_until(horizon.next_due), if may_claim => horizon.claim_now = true,
+            }
+        }
+        while let Some(ended) = under_way.join_next().await {
+            log_end(ended);
+        }
+    }
+
+    async fn claim(&self, free: usize, under_way: &mut JoinSet<()>) -> Horizon {
+        let now = self.spool.clock().now();
+        let claim = Claim {
+            units_max: free,
+            per_destination_max: self.options.concurrency_per_destination.max(1),
+        };
+        let claimed = match self.spool.claim(now, claim).await {
+            Ok(claimed) => claimed,
+            Err(error) => {
+                if !matches!(error, SpoolError::Closed) {
+                    tracing::error!(%error, "the queue cannot be asked what is due");
+                }
+                return Horizon::later(later(now, PAUSE_AFTER_ERROR));
+            }
+        };
+        let nothing = claimed.leases.is_empty() && under_way.is_empty();
+        for lease in claimed.leases {
+            let errand = Errand::new(&self.spool, &self.service, &self.options);
+            under_way.spawn(errand.run(lease));
+        }
+        // Only others can have what is due then, and they do not tell when they are done.
+        let retry_at = (nothing && claimed.more).then(|| later(now, PAUSE_AFTER_ERROR));
+        let next_due = claimed.next_due.into_iter().chain(retry_at).min();
+        Horizon { claim_now: false, more: claimed.more, next_due }
+    }
+
+    async fn sleep_until(&self, due: Option<Timestamp>) {
+        let Some(due) = due else { return std::future::pending().await };
+        let wait = due.duration_since(self.spool.clock().now());
+        let wait = Duration::try_from(wait).unwrap_or(Duration::ZERO);
+        // A clock may be set; so look again after a while.
+        tokio::time::sleep(wait.min(LONGEST_SLEEP)).await;
+    }
+}
+
+/// What the courier knows of the time to come.
+struct Horizon {
+    claim_now: bool,
+    /// There is more that is due: claim again when something ends.
+    more: bool,
+    next_due: Option<Timestamp>,
+}
+
+impl Horizon {
+    fn due_now() -> Self {
+        Self { claim_now: true, more: false, next_due: None }
+    }
+
+    fn later(time: Timestamp) -> Self {
+        Self { claim_now: false, more: false, next_due: Some(time) }
+    }
+}
+
+fn log_end(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "an errand came to a bad end; its lease has to run out");
     }
 }

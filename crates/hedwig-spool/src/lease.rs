@@ -55,6 +55,9 @@ impl Claim {
 pub struct Claimed {
     /// The units, those of high priority first (RFC 6710), then by due time.
     pub leases: Vec<Lease>,
-    /// When the next unit that is not due yet will be.
+    /// Whether more is due than the claim's limits let through.
+    pub more: bool,
+    /// When the next unit that is not due yet will be; not told when [`more`](Self::more) is because of
+    /// [`Claim::units_max`].
     pub next_due: Option<Timestamp>,
 }

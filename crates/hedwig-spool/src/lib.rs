@@ -1,14 +1,31 @@
 #![doc = include_str!("../README.md")]
 
+mod cache;
 mod clock;
 mod courier;
 mod cut_through;
+mod driver;
+mod due;
+mod engine;
+mod errand;
 mod error;
+mod housekeeping;
+mod index;
 mod lease;
+mod leases;
+mod load;
+mod log;
+mod operate;
 mod options;
+mod prepare;
+mod record;
+mod recovery;
 mod schedule;
 mod selection;
 mod spool;
+mod state;
+
+pub mod disk;
 
 pub use clock::Clock;
 pub use courier::{Courier, CourierOptions, Event, Reporter};

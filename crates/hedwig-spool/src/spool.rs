@@ -1,133 +1,386 @@
 use std::{
+    fs::{self, File, TryLockError},
     future::Future,
     path::Path,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll},
 };
 
-use hedwig_envelope::{BoxError, Mail, MailId, MailStatus, Outcome, Receipt, Timestamp};
+use hedwig_envelope::{
+    Answer, BoxError, Mail, MailId, MailStatus, Outcome, Receipt, Reply, Status, Timestamp,
+};
+use tokio::sync::{oneshot, watch};
 use tower::Service;
 
 use crate::{
-    Claim, Claimed, Counts, Filter, Lease, Selection, SpoolError, SpoolOptions, error::Refused,
+    Claim, Claimed, Clock, Counts, Lease, SpoolError, SpoolOptions,
+    cache::Cache,
+    disk::{Disk, RealDisk, SimulatedDisk},
+    driver::Driver,
+    engine::{Engine, Request, Settle},
+    error::Refused,
+    leases::Leases,
+    load::Granted,
+    log::Readers,
+    prepare::{Prepared, blocks, prepare},
+    record::{Encoded, Kind},
+    recovery,
+    schedule::later,
+    state::{Act, Action, Settlement},
 };
 
+const LOCK_FILE: &str = "lock";
+const INDEX_FILE: &str = "index.sqlite";
+
 /// A durable queue of mails. A cheap handle: clones share the queue, which closes with the last.
+///
+/// Calls that were begun are carried out even if their future is dropped; the caller just does not learn
+/// how they ended.
 #[derive(Clone, Debug)]
-pub struct Spool {}
+pub struct Spool {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    driver: Driver,
+    readers: Arc<Readers>,
+    disk: Arc<dyn Disk>,
+    options: SpoolOptions,
+    changed: watch::Receiver<u64>,
+    quarantined: Arc<AtomicU64>,
+}
 
 impl Spool {
     /// Opens the spool in this directory, and makes it if there is none.
     ///
     /// Blocks while it reads what the index does not know yet: open before you serve.
+    ///
+    /// # Errors
+    /// [`SpoolError::InUse`] when somebody has it open; [`SpoolError::NewerFormat`] when a later version
+    /// wrote it; else what the disk says.
     pub fn open(directory: impl AsRef<Path>, options: SpoolOptions) -> Result<Self, SpoolError> {
-        let _ = (directory, options);
-        todo!()
+        let directory = directory.as_ref();
+        let doing = |what: &str| SpoolError::io(format!("{what} {}", directory.display()));
+        fs::create_dir_all(directory).map_err(doing("make"))?;
+        let lock = lock_directory(directory)?;
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(directory));
+        let index = directory.join(INDEX_FILE);
+        Self::start(disk, directory, Some(&index), options, |engine| Driver::thread(engine, lock))
     }
 
-    /// A spool that forgets everything with its last handle: for tests, and for relays that answer
-    /// only after the next server did.
+    /// A spool that forgets everything with its last handle: for tests, and for relays that answer only
+    /// after the next server did. It does its work in the calls themselves, without a thread.
+    ///
+    /// # Errors
+    /// When SQLite cannot have memory.
     pub fn in_memory(options: SpoolOptions) -> Result<Self, SpoolError> {
-        let _ = options;
-        todo!()
+        Self::on_disk(Arc::new(SimulatedDisk::new()), None, options)
     }
 
-    /// Stores a mail. `Ok` means it is on stable storage.
+    /// A spool on any [`Disk`], with its index in a file of the real one or in memory: for tests that let
+    /// a disk fail. It does its work in the calls themselves, so that what happens is always the same.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); nothing keeps a second one from the same disk.
+    pub fn on_disk(
+        disk: Arc<dyn Disk>,
+        index: Option<&Path>,
+        options: SpoolOptions,
+    ) -> Result<Self, SpoolError> {
+        Self::start(disk, Path::new(""), index, options, |engine| Ok(Driver::inline(engine)))
+    }
+
+    fn start(
+        disk: Arc<dyn Disk>,
+        directory: &Path,
+        index_path: Option<&Path>,
+        options: SpoolOptions,
+        drive: impl FnOnce(Engine) -> Result<Driver, SpoolError>,
+    ) -> Result<Self, SpoolError> {
+        let mut log = recovery::open_log(&disk, directory, &options)?;
+        let index = recovery::open_index(&mut log, index_path, &options)?;
+        recovery::remove_orphans(&*disk, &index)?;
+        let (sender, changed) = watch::channel(0);
+        let quarantined = Arc::new(AtomicU64::new(log.quarantined()));
+        let readers = log.readers();
+        let engine = Engine {
+            log,
+            index,
+            index_path: index_path.map(Path::to_owned),
+            leases: Leases::default(),
+            cache: Cache::new(options.cache_bytes_max),
+            options: options.clone(),
+            now: options.clock.now(),
+            compaction: None,
+            changed: sender,
+            quarantined: quarantined.clone(),
+            broken: None,
+        };
+        let driver = drive(engine)?;
+        let shared = Shared { driver, readers, disk, options, changed, quarantined };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Stores a mail. `Ok` means it is on stable storage: done for every recipient.
     ///
     /// A mail whose idempotency key (or id) is known stands for the earlier one, whose id is returned.
+    ///
+    /// # Errors
+    /// [`SpoolError::KeyReused`] when the key belongs to another mail; [`SpoolError::NoSpace`] or
+    /// [`SpoolError::Io`] when it could not be stored, and was not.
     pub async fn commit(&self, mail: Mail) -> Result<Receipt, SpoolError> {
-        let _ = mail;
-        todo!()
+        let recipients = mail.envelope.recipients.len();
+        let prepared = Box::new(self.prepare(mail).await?);
+        let id = self.request(|reply| Request::Commit { prepared, reply }).await?;
+        let text = format!("queued as {id}");
+        let reply = Reply::with_status(250, Status::OK, text);
+        let answer = Answer { status: Status::OK, reply, relay: None, ambiguous: false };
+        Ok(Receipt::uniform(id, recipients, Outcome::Done(answer)))
     }
 
     /// Leases what is due at `now`.
+    ///
+    /// # Errors
+    /// When the index cannot be read. A mail that cannot be read is held, and the error logged.
     pub async fn claim(&self, now: Timestamp, claim: Claim) -> Result<Claimed, SpoolError> {
-        let _ = (now, claim);
-        todo!()
+        let found = self.ask(move |engine| engine.claim(now, claim)).await??;
+        let leases = self.load_all(found.granted).await?;
+        Ok(Claimed { leases, more: found.more, next_due: found.next_due })
     }
 
     /// Makes a lease hold for another [`SpoolOptions::lease`], counted from `now`.
+    ///
+    /// # Errors
+    /// [`SpoolError::LeaseLost`] when somebody else has the unit, or it is done with.
     pub async fn extend(&self, lease: &Lease, now: Timestamp) -> Result<(), SpoolError> {
-        let _ = (lease, now);
-        todo!()
+        let (key, token) = ((lease.mail.id, lease.unit), lease.token);
+        let until = later(now, self.shared.options.lease);
+        let holds = self.ask(move |engine| engine.leases.extend(key, token, until)).await?;
+        if holds { Ok(()) } else { Err(SpoolError::LeaseLost) }
     }
 
     /// Stores what became of a unit's recipients, in the order of the lease's mail, and the mails that
     /// follow from it, in one commit. What is deferred is due again at `next_due`; without one it is
     /// given up, and its state is expired.
+    ///
+    /// # Errors
+    /// [`SpoolError::LeaseLost`] when somebody else has the unit, or it is done with: nothing was stored.
+    /// After any other error the lease still holds, and this may be tried again.
     pub async fn finish(
         &self,
-        lease: Lease,
+        lease: &Lease,
         outcomes: Vec<Outcome>,
         next_due: Option<Timestamp>,
         follow_ups: Vec<Mail>,
     ) -> Result<(), SpoolError> {
-        let _ = (lease, outcomes, next_due, follow_ups);
-        todo!()
+        let (wanted, given) = (lease.positions.len(), outcomes.len());
+        if wanted != given {
+            return Err(SpoolError::OutcomesMismatch { wanted, given });
+        }
+        let mut prepared = Vec::with_capacity(follow_ups.len());
+        for mail in follow_ups {
+            prepared.push(self.prepare(mail).await?);
+        }
+        let settlement = Settlement {
+            mail: lease.mail.id,
+            unit: lease.unit,
+            at: self.shared.options.clock.now(),
+            outcomes: lease.positions.iter().copied().zip(outcomes).collect(),
+            next_due,
+            delay_reported: lease.delay_reported,
+        };
+        let encoded = Encoded::new(Kind::Settlement, &settlement, Default::default());
+        let (token, follow_ups) = (lease.token, prepared);
+        self.request(|reply| {
+            Request::Settle(Box::new(Settle { token, settlement, encoded, follow_ups, reply }))
+        })
+        .await
     }
 
     /// Gives a unit back untried: it is due as before.
+    ///
+    /// # Errors
+    /// When the spool is closed.
     pub async fn give_back(&self, lease: Lease) -> Result<(), SpoolError> {
-        let _ = lease;
-        todo!()
+        let key = (lease.mail.id, lease.unit);
+        self.ask(move |engine| engine.give_back(key, lease.token)).await
     }
 
     /// How far a mail has come; `None` when it is not known (any more).
+    ///
+    /// # Errors
+    /// When the index cannot be read.
     pub async fn show(&self, id: MailId) -> Result<Option<MailStatus>, SpoolError> {
-        let _ = id;
-        todo!()
+        self.ask(move |engine| engine.show(id)).await?
     }
 
-    /// The mails that match, the oldest first.
-    pub async fn list(&self, filter: &Filter) -> Result<Vec<MailStatus>, SpoolError> {
-        let _ = filter;
-        todo!()
-    }
-
-    /// How many recipients are in each state.
+    /// How many recipients are in each state; of those that are final, since their retention began.
+    ///
+    /// # Errors
+    /// When the spool is closed.
     pub async fn counts(&self) -> Result<Counts, SpoolError> {
-        todo!()
-    }
-
-    /// Makes the waiting due at once; what is held stays held. Returns how many recipients.
-    pub async fn retry(&self, selection: &Selection) -> Result<u64, SpoolError> {
-        let _ = selection;
-        todo!()
-    }
-
-    /// Keeps recipients from being tried until they are released. Returns how many.
-    pub async fn hold(&self, selection: &Selection) -> Result<u64, SpoolError> {
-        let _ = selection;
-        todo!()
-    }
-
-    /// Makes the held due at once. Returns how many recipients.
-    pub async fn release(&self, selection: &Selection) -> Result<u64, SpoolError> {
-        let _ = selection;
-        todo!()
-    }
-
-    /// Gives recipients up: the courier lets them fail, and tells the sender. Returns how many.
-    pub async fn fail(&self, selection: &Selection) -> Result<u64, SpoolError> {
-        let _ = selection;
-        todo!()
-    }
-
-    /// Removes recipients from the queue and tells nobody. Returns how many.
-    pub async fn drop(&self, selection: &Selection) -> Result<u64, SpoolError> {
-        let _ = selection;
-        todo!()
+        self.ask(|engine| engine.leases.overlay(engine.index.counts())).await
     }
 
     /// How many damaged places were found in the log and set aside in `quarantine/`, since it was opened.
     #[must_use]
     pub fn quarantined(&self) -> u64 {
-        todo!()
+        self.shared.quarantined.load(Ordering::Relaxed)
     }
 
     /// Waits until all that was asked is done, and closes the spool for every handle.
     pub async fn close(&self) {
-        todo!()
+        let Some(thread) = self.shared.driver.close() else { return };
+        let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+        if !matches!(joined, Ok(Ok(()))) {
+            tracing::error!("the committing thread did not end well");
+        }
+    }
+
+    /// How long a lease holds.
+    pub(crate) fn lease_length(&self) -> std::time::Duration {
+        self.shared.options.lease
+    }
+
+    /// The clock this spool goes by.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.shared.options.clock
+    }
+
+    /// Changes whenever a mail was committed, or a unit may have become due in another way.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.shared.changed.clone()
+    }
+
+    pub(crate) async fn act_on(
+        &self,
+        act: Act,
+        units: Vec<(MailId, u32)>,
+    ) -> Result<u64, SpoolError> {
+        let action = Action { act, at: self.shared.options.clock.now(), units };
+        let encoded = Encoded::new(Kind::Action, &action, Default::default());
+        self.request(|reply| Request::Act { action, encoded, reply }).await
+    }
+
+    /// Lets the engine answer a question.
+    pub(crate) async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Engine) -> T + Send + 'static,
+    ) -> Result<T, SpoolError> {
+        let (sender, receiver) = oneshot::channel();
+        let ask = Box::new(move |engine: &mut Engine| {
+            // Whoever asked may have gone; that changes nothing.
+            let _ = sender.send(question(engine));
+        });
+        self.shared.driver.send(self.shared.options.clock.now(), Request::Ask(ask))?;
+        receiver.await.map_err(|_| SpoolError::Closed)
+    }
+
+    async fn request<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<T, SpoolError>>) -> Request,
+    ) -> Result<T, SpoolError> {
+        let (sender, receiver) = oneshot::channel();
+        self.shared.driver.send(self.shared.options.clock.now(), request(sender))?;
+        receiver.await.map_err(|_| SpoolError::Closed)?
+    }
+
+    async fn prepare(&self, mail: Mail) -> Result<Prepared, SpoolError> {
+        let shared = self.shared.clone();
+        let now = shared.options.clock.now();
+        if !blocks(&mail, &shared.options) || shared.driver.is_inline() {
+            return prepare(mail, now, &shared.options, &shared.disk);
+        }
+        let task = move || prepare(mail, now, &shared.options, &shared.disk);
+        tokio::task::spawn_blocking(task).await.map_err(|_| SpoolError::Closed)?
+    }
+
+    async fn load_all(&self, granted: Vec<Granted>) -> Result<Vec<Lease>, SpoolError> {
+        let (from_disk, cached): (Vec<_>, Vec<_>) =
+            granted.into_iter().partition(Granted::needs_disk);
+        let mut leases = Vec::with_capacity(cached.len() + from_disk.len());
+        for (granted, lease) in self.load(cached).await? {
+            match lease {
+                Ok(lease) => leases.push(lease),
+                Err(error) => self.set_aside(&granted, &error).await?,
+            }
+        }
+        let mut todo = from_disk;
+        while !todo.is_empty() {
+            let mut again = Vec::new();
+            for (granted, lease) in self.load(todo).await? {
+                match lease {
+                    Ok(lease) => leases.push(lease),
+                    Err(error) => again.extend(self.look_again(granted, error).await?),
+                }
+            }
+            todo = again;
+        }
+        Ok(leases)
+    }
+
+    async fn load(
+        &self,
+        granted: Vec<Granted>,
+    ) -> Result<Vec<(Granted, Result<Lease, SpoolError>)>, SpoolError> {
+        let shared = self.shared.clone();
+        let blocks = granted.iter().any(Granted::needs_disk) && !shared.driver.is_inline();
+        let load = move || {
+            let load = |granted: Granted| {
+                let lease = granted.load(&shared.readers, &*shared.disk);
+                (granted, lease)
+            };
+            granted.into_iter().map(load).collect()
+        };
+        if !blocks {
+            return Ok(load());
+        }
+        tokio::task::spawn_blocking(load).await.map_err(|_| SpoolError::Closed)
+    }
+
+    /// Finds out whether a mail that could not be read has only been moved meanwhile.
+    async fn look_again(
+        &self,
+        mut granted: Granted,
+        error: SpoolError,
+    ) -> Result<Option<Granted>, SpoolError> {
+        let id = granted.mail;
+        let row = self.ask(move |engine| engine.index.mail(id)).await??;
+        if row.is_some_and(|row| granted.moved_to(row.position)) {
+            return Ok(Some(granted));
+        }
+        self.set_aside(&granted, &error).await?;
+        Ok(None)
+    }
+
+    /// Holds a unit whose mail cannot be read, so that an operator sees it and nothing spins.
+    async fn set_aside(&self, granted: &Granted, error: &SpoolError) -> Result<(), SpoolError> {
+        tracing::error!(id = %granted.mail, %error, "a mail cannot be read and is held");
+        self.act_on(Act::Hold, vec![(granted.mail, granted.number)]).await?;
+        let (key, token) = ((granted.mail, granted.number), granted.token);
+        self.ask(move |engine| engine.give_back(key, token)).await
+    }
+}
+
+fn lock_directory(directory: &Path) -> Result<File, SpoolError> {
+    let path = directory.join(LOCK_FILE);
+    let doing = || SpoolError::io(format!("lock {}", path.display()));
+    let file = File::options().create(true).append(true).open(&path).map_err(doing())?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(SpoolError::InUse { directory: directory.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(doing()(error)),
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("driver", &self.driver).finish_non_exhaustive()
     }
 }
 
@@ -140,7 +393,7 @@ impl Service<Mail> for Spool {
         Poll::Ready(Ok(()))
     }
 
-    /// [Commits](Spool::commit) the mail: done for every recipient.
+    /// [Commits](Spool::commit) the mail.
     fn call(&mut self, mail: Mail) -> Self::Future {
         let spool = self.clone();
         Box::pin(async move { spool.commit(mail).await.map_err(|e| Refused::from(e).into()) })

@@ -1,0 +1,46 @@
+//! When a unit is offered: its due time, made a little coarse.
+//!
+//! An index with a key of its own for every unit grows slow with a backlog, for each insert goes to
+//! another page. So a far due time is rounded, up, to fewer keys; the wait gets longer by a
+//! sixtieth at the most.
+
+use hedwig_envelope::Timestamp;
+
+/// The second from which a unit is offered that was made due at `due`, seen from `now`.
+pub(crate) fn offered_from(due: Timestamp, now: Timestamp) -> i64 {
+    if due <= now {
+        return due.as_second();
+    }
+    let second = due.as_second() + i64::from(due.subsec_nanosecond() > 0);
+    let step = match second - now.as_second() {
+        ..256 => 1,
+        256..4096 => 4,
+        _ => 64,
+    };
+    second.div_euclid(step) * step + if second.rem_euclid(step) == 0 { 0 } else { step }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offered(due_millisecond: i64) -> i64 {
+        let due = Timestamp::from_millisecond(due_millisecond).unwrap();
+        offered_from(due, Timestamp::from_second(1000).unwrap())
+    }
+
+    #[test]
+    fn what_is_due_is_offered_at_once() {
+        assert_eq!(offered(1_000_000), 1000);
+        assert_eq!(offered(999_999), 999);
+    }
+
+    #[test]
+    fn nothing_is_offered_before_it_is_due_nor_long_after() {
+        assert_eq!(offered(1_000_001), 1001);
+        for wait in [1, 100, 255, 256, 300, 4095, 4096, 14_400, 432_000] {
+            let from = offered((1000 + wait) * 1000);
+            assert!((0..=wait / 60).contains(&(from - 1000 - wait)), "{wait}: {from}");
+        }
+    }
+}

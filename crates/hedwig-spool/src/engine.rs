@@ -1,0 +1,342 @@
+//! The one place where a spool changes. It takes what waits as a batch: admits, appends and flushes once,
+//! answers everybody, and only then tells the index.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use hedwig_envelope::{Mail, MailId, Timestamp};
+use tokio::sync::{oneshot, watch};
+
+use crate::{
+    SpoolError, SpoolOptions,
+    cache::Cache,
+    housekeeping::Compaction,
+    index::{Change, Index},
+    leases::{Leases, Settling, UnitKey},
+    log::{Log, Position},
+    prepare::{ContentFile, Prepared, remove_content},
+    record::Encoded,
+    recovery,
+    state::{Act, Action, MailRecord, Settlement},
+};
+
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, SpoolError>>;
+
+/// What the engine is asked.
+pub(crate) enum Request {
+    Commit {
+        prepared: Box<Prepared>,
+        reply: Reply<MailId>,
+    },
+    Settle(Box<Settle>),
+    Act {
+        action: Action,
+        encoded: Encoded,
+        reply: Reply<u64>,
+    },
+    /// Anything that writes nothing to the log; it is answered after the batch was written.
+    Ask(Box<dyn FnOnce(&mut Engine) + Send>),
+}
+
+pub(crate) struct Settle {
+    pub(crate) token: u64,
+    pub(crate) settlement: Settlement,
+    pub(crate) encoded: Encoded,
+    pub(crate) follow_ups: Vec<Prepared>,
+    pub(crate) reply: Reply<()>,
+}
+
+impl Request {
+    /// How much it adds to a batch, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Commit { prepared, .. } => prepared.encoded.len(),
+            Self::Settle(settle) => {
+                settle.follow_ups.iter().map(|prepared| prepared.encoded.len()).sum::<usize>()
+                    + settle.encoded.len()
+            }
+            Self::Act { encoded, .. } => encoded.len(),
+            Self::Ask(_) => 0,
+        }
+    }
+}
+
+pub(crate) struct Engine {
+    pub(crate) log: Log,
+    pub(crate) index: Index,
+    pub(crate) index_path: Option<PathBuf>,
+    pub(crate) leases: Leases,
+    pub(crate) cache: Cache,
+    pub(crate) options: SpoolOptions,
+    pub(crate) now: Timestamp,
+    pub(crate) compaction: Option<Compaction>,
+    pub(crate) changed: watch::Sender<u64>,
+    pub(crate) quarantined: Arc<AtomicU64>,
+    /// The index failed and could not be made anew.
+    pub(crate) broken: Option<String>,
+}
+
+/// What is written together.
+#[derive(Default)]
+struct Batch {
+    records: Vec<Encoded>,
+    changes: Vec<Pending>,
+    commits: Vec<(MailId, Reply<MailId>)>,
+    settled: Vec<Reply<()>>,
+    acted: Vec<Reply<u64>>,
+    settling: Settling,
+    ids: HashMap<MailId, String>,
+    keys: HashMap<String, MailId>,
+}
+
+enum Pending {
+    Mail { mail: Arc<Mail>, record: MailRecord, file: Option<ContentFile> },
+    Settlement(Settlement),
+    Action(Action),
+}
+
+impl Pending {
+    /// Whether something may be due after it that was not before, now or later.
+    fn makes_due(&self) -> bool {
+        match self {
+            Self::Mail { .. } | Self::Action(_) => true,
+            Self::Settlement(settlement) => settlement.next_due.is_some(),
+        }
+    }
+}
+
+impl Engine {
+    pub(crate) fn handle(&mut self, batch: impl IntoIterator<Item = Request>, now: Timestamp) {
+        self.now = self.now.max(now);
+        let mut writes = Batch::default();
+        let mut asks = Vec::new();
+        for request in batch {
+            match request {
+                Request::Ask(ask) => asks.push(ask),
+                Request::Commit { prepared, reply } => {
+                    self.admit_mail(*prepared, reply, &mut writes)
+                }
+                Request::Settle(settle) => self.admit_settlement(*settle, &mut writes),
+                Request::Act { action, encoded, reply } => {
+                    writes.push(encoded, Pending::Action(action));
+                    writes.acted.push(reply);
+                }
+            }
+        }
+        self.write(writes);
+        for ask in asks {
+            ask(self);
+        }
+        self.quarantined.store(self.log.quarantined(), Ordering::Relaxed);
+    }
+
+    fn admit_mail(&mut self, prepared: Prepared, reply: Reply<MailId>, batch: &mut Batch) {
+        match self.known(&prepared.record, batch) {
+            Err(error) => answer(reply, Err(error)),
+            Ok(Some(Known::Stored(id))) => answer(reply, Ok(id)),
+            Ok(Some(Known::InBatch(id))) => batch.commits.push((id, reply)),
+            Ok(None) => {
+                let id = prepared.record.id;
+                batch.ids.insert(id, prepared.record.fingerprint.clone());
+                if let Some(key) = &prepared.record.origin.idempotency_key {
+                    batch.keys.insert(key.as_str().to_owned(), id);
+                }
+                batch.push_mail(prepared);
+                batch.commits.push((id, reply));
+            }
+        }
+    }
+
+    /// The mail that has this one's key or id, and is the same.
+    fn known(&self, record: &MailRecord, batch: &Batch) -> Result<Option<Known>, SpoolError> {
+        let key = record.origin.idempotency_key.as_ref().map(|key| key.as_str());
+        let in_batch = key.and_then(|key| batch.keys.get(key)).copied().unwrap_or(record.id);
+        let reused = || {
+            let name = key.map_or_else(|| record.id.to_string(), ToOwned::to_owned);
+            Err(SpoolError::KeyReused(name))
+        };
+        if let Some(fingerprint) = batch.ids.get(&in_batch) {
+            let same = *fingerprint == record.fingerprint;
+            return if same { Ok(Some(Known::InBatch(in_batch))) } else { reused() };
+        }
+        let by_key = key.map(|key| self.index.mail_of_key(key)).transpose()?.flatten();
+        match self.index.mail(by_key.unwrap_or(record.id))? {
+            Some(row) if row.fingerprint == record.fingerprint => Ok(Some(Known::Stored(row.id))),
+            Some(_) => reused(),
+            None => Ok(None),
+        }
+    }
+
+    fn admit_settlement(&mut self, settle: Settle, batch: &mut Batch) {
+        let key = (settle.settlement.mail, settle.settlement.unit);
+        if !self.leases.holds(key, settle.token) || !batch.settling.insert(key) {
+            return answer(settle.reply, Err(SpoolError::LeaseLost));
+        }
+        for mut follow_up in settle.follow_ups {
+            follow_up.encoded = follow_up.encoded.continues();
+            batch.push_mail(follow_up);
+        }
+        batch.push(settle.encoded, Pending::Settlement(settle.settlement));
+        batch.settled.push(settle.reply);
+    }
+
+    fn write(&mut self, batch: Batch) {
+        if let Some(reason) = &self.broken {
+            let error = SpoolError::Damaged { file: "index".into(), reason: reason.clone() };
+            return batch.refuse(&error);
+        }
+        if batch.records.is_empty() {
+            return batch.commits.into_iter().for_each(|(id, reply)| answer(reply, Ok(id)));
+        }
+        let places = match self.log.append(&batch.records) {
+            Ok(places) => places,
+            Err(error) => {
+                tracing::error!(%error, mails = batch.commits.len(), "a batch could not be stored");
+                return batch.refuse(&error);
+            }
+        };
+        for (id, reply) in batch.commits {
+            answer(reply, Ok(id));
+        }
+        for key in &batch.settling {
+            self.leases.end(*key);
+        }
+        for reply in batch.settled {
+            answer(reply, Ok(()));
+        }
+        let wakes = batch.changes.iter().any(Pending::makes_due);
+        let counts = self.take_over(&places, &batch.records, batch.changes);
+        for (reply, count) in batch.acted.into_iter().zip(counts) {
+            answer(reply, Ok(count));
+        }
+        if wakes {
+            self.changed.send_modify(|version| *version += 1);
+        }
+    }
+
+    /// Tells the index what is durable; tells how many recipients each action changed.
+    fn take_over(
+        &mut self,
+        places: &[Position],
+        records: &[Encoded],
+        changes: Vec<Pending>,
+    ) -> Vec<u64> {
+        let mut counts = Vec::new();
+        let result = self.apply(places, records, &changes, &mut counts);
+        if let Err(error) = result {
+            tracing::error!(%error, "the index fails and is made anew");
+            self.rebuild();
+        }
+        for change in changes {
+            match change {
+                Pending::Mail { mail, file, .. } => {
+                    self.cache.insert(mail);
+                    file.into_iter().for_each(ContentFile::keep);
+                }
+                Pending::Action(action) if action.act == Act::Drop => {
+                    action.units.into_iter().for_each(|key| self.leases.end(key));
+                }
+                _ => {}
+            }
+        }
+        for (id, file) in self.index.take_finished() {
+            self.cache.remove(id);
+            if let Some(name) = file {
+                remove_content(&**self.log.disk(), &name);
+            }
+        }
+        counts
+    }
+
+    fn apply(
+        &mut self,
+        places: &[Position],
+        records: &[Encoded],
+        changes: &[Pending],
+        counts: &mut Vec<u64>,
+    ) -> Result<(), rusqlite::Error> {
+        self.index.begin()?;
+        let mut end = self.index.position();
+        for ((at, record), change) in places.iter().zip(records).zip(changes) {
+            let bytes = record.len() as u64;
+            end = Position { segment: at.segment, offset: at.offset + bytes };
+            match change {
+                Pending::Mail { record, .. } => {
+                    self.index.apply(*at, &Change::Mail { record, bytes })?;
+                }
+                Pending::Settlement(settlement) => {
+                    self.index.apply(*at, &Change::Settlement(settlement))?;
+                }
+                Pending::Action(action) => {
+                    counts.push(self.index.apply(*at, &Change::Action(action))?);
+                }
+            }
+        }
+        self.index.commit(end)
+    }
+
+    fn rebuild(&mut self) {
+        let path = self.index_path.as_deref();
+        // The old one must let go of its file before the new one can have it.
+        let closed = Index::open(None, self.log.spool(), self.options.attempts_kept_max)
+            .map(|empty| drop(std::mem::replace(&mut self.index, empty)));
+        let rebuilt = closed
+            .map_err(SpoolError::from)
+            .and_then(|()| recovery::rebuild_index(&mut self.log, path, &self.options));
+        match rebuilt {
+            Ok(index) => self.index = index,
+            Err(error) => {
+                tracing::error!(%error, "the index cannot be made anew: the spool takes nothing more");
+                self.broken = Some(error.to_string());
+            }
+        }
+    }
+
+    /// Frees a unit that was not tried, if the lease still holds.
+    pub(crate) fn give_back(&mut self, key: UnitKey, token: u64) {
+        if self.leases.holds(key, token) {
+            self.leases.end(key);
+            self.changed.send_modify(|version| *version += 1);
+        }
+    }
+}
+
+enum Known {
+    Stored(MailId),
+    InBatch(MailId),
+}
+
+impl Batch {
+    fn push(&mut self, record: Encoded, change: Pending) {
+        self.records.push(record);
+        self.changes.push(change);
+    }
+
+    fn push_mail(&mut self, prepared: Prepared) {
+        let Prepared { mail, record, encoded, file } = prepared;
+        self.push(encoded, Pending::Mail { mail, record, file });
+    }
+
+    fn refuse(self, error: &SpoolError) {
+        for (_, reply) in self.commits {
+            answer(reply, Err(error.duplicate()));
+        }
+        for reply in self.settled {
+            answer(reply, Err(error.duplicate()));
+        }
+        for reply in self.acted {
+            answer(reply, Err(error.duplicate()));
+        }
+    }
+}
+
+/// Whoever asked may have gone; that changes nothing.
+pub(crate) fn answer<T>(reply: Reply<T>, result: Result<T, SpoolError>) {
+    let _ = reply.send(result);
+}

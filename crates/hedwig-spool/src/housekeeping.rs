@@ -1,0 +1,151 @@
+//! What a spool does for itself, in small steps between batches: forget what is past its retention, and
+//! keep the log short.
+//!
+//! The log is cleaned like a ring: what lives in the oldest segment is written again at the end, in its
+//! present state, and the segment goes. That happens only when more of the log is dead than alive, so
+//! at most one byte is copied for each that is freed. A segment in which nothing lives goes at once.
+
+use hedwig_envelope::Timestamp;
+
+use crate::{
+    SpoolError,
+    engine::Engine,
+    index::{Change, MailRow},
+    log::{Position, Scan, Scanned},
+    record::{Encoded, Kind, Record},
+    state::{MailRecord, Place},
+};
+
+/// How many mails, and bytes, one step may move or forget.
+const STEP_MAILS: usize = 256;
+const STEP_BYTES: usize = 1 << 20;
+
+/// How far the cleaning of a segment has come.
+pub(crate) struct Compaction {
+    segment: u32,
+    /// Nothing when it is over; what still lives there cannot be read.
+    scan: Option<Scan>,
+}
+
+impl Engine {
+    /// Does one step; tells whether there may be another at once.
+    pub(crate) fn keep_house(&mut self) -> bool {
+        if self.broken.is_some() {
+            return false;
+        }
+        self.step().unwrap_or_else(|error| {
+            // The next batch will try again.
+            tracing::error!(%error, "the log cannot be tidied");
+            self.compaction = None;
+            false
+        })
+    }
+
+    fn step(&mut self) -> Result<bool, SpoolError> {
+        let forgotten = self.index.forget(self.retained_from(), STEP_MAILS)?;
+        let Some((&oldest, _)) = self.log.segments().first_key_value() else { return Ok(false) };
+        let is_last = self.log.segments().len() == 1;
+        if !is_last && !self.log.is_active(oldest) && self.index.mails_in(oldest) == 0 {
+            self.compaction = None;
+            self.log.unlink_oldest()?;
+            return Ok(true);
+        }
+        if !is_last && self.is_mostly_dead() {
+            return self.compact(oldest);
+        }
+        Ok(forgotten == STEP_MAILS)
+    }
+
+    fn retained_from(&self) -> Timestamp {
+        self.now.checked_sub(self.options.retention).unwrap_or(Timestamp::MIN)
+    }
+
+    fn is_mostly_dead(&self) -> bool {
+        let total: u64 = self.log.segments().values().sum();
+        let live = self.index.live_bytes();
+        let dead = total.saturating_sub(live);
+        dead > live.max(2 * self.options.segment_bytes_max)
+    }
+
+    fn compact(&mut self, oldest: u32) -> Result<bool, SpoolError> {
+        let log = &self.log;
+        let compaction = self.compaction.get_or_insert_with(|| {
+            let scan = log.scan_segment(Position { segment: oldest, offset: 0 });
+            Compaction { segment: oldest, scan: Some(scan) }
+        });
+        debug_assert_eq!(compaction.segment, oldest, "only the oldest segment is cleaned");
+        let Some(mut scan) = compaction.scan.take() else { return Ok(false) };
+        let mut copies = Vec::new();
+        let mut bytes = 0;
+        let mut over = false;
+        while copies.len() < STEP_MAILS && bytes < STEP_BYTES && !over {
+            match scan.next()? {
+                None => over = true,
+                Some(Scanned::Damage { segment, from, to }) => {
+                    self.log.quarantine(segment, from, to)
+                }
+                Some(Scanned::Record { at, record, .. }) if record.kind == Kind::Mail => {
+                    if let Some(copy) = self.copy_of(at, &record)? {
+                        bytes += copy.1.len();
+                        copies.push(copy);
+                    }
+                }
+                Some(Scanned::Record { .. }) => {}
+            }
+        }
+        self.write_copies(copies)?;
+        if over && self.index.mails_in(oldest) > 0 {
+            let mails = self.index.mails_in(oldest);
+            tracing::error!(segment = oldest, mails, "mails cannot be read and keep their segment");
+        }
+        let scan = (!over).then_some(scan);
+        self.compaction = Some(Compaction { segment: oldest, scan });
+        Ok(!over || self.index.mails_in(oldest) == 0)
+    }
+
+    /// The mail in its present state, if it lives here.
+    fn copy_of(
+        &self,
+        at: Position,
+        record: &Record,
+    ) -> Result<Option<(MailRecord, Encoded)>, SpoolError> {
+        let Ok(mut mail) = record.metadata::<MailRecord>() else { return Ok(None) };
+        let Some(row) = self.index.mail(mail.id)?.filter(|row| row.position == at) else {
+            return Ok(None);
+        };
+        self.update(&mut mail, &row)?;
+        let content = match mail.content.place {
+            Place::Record => [record.content(), Default::default()],
+            _ => Default::default(),
+        };
+        let encoded = Encoded::new(Kind::Mail, &mail, content);
+        Ok(Some((mail, encoded)))
+    }
+
+    fn update(&self, mail: &mut MailRecord, row: &MailRow) -> Result<(), SpoolError> {
+        mail.units = self.index.units(mail.id)?;
+        mail.at = self.now;
+        mail.finished_at = row.finished_at;
+        if row.finished_at.is_some() {
+            mail.content.place = Place::Nowhere;
+        }
+        Ok(())
+    }
+
+    fn write_copies(&mut self, copies: Vec<(MailRecord, Encoded)>) -> Result<(), SpoolError> {
+        if copies.is_empty() {
+            return Ok(());
+        }
+        let (mails, records): (Vec<_>, Vec<_>) = copies.into_iter().unzip();
+        let places = self.log.append(&records)?;
+        self.index.begin()?;
+        let mut end = self.index.position();
+        for ((at, encoded), record) in places.iter().zip(&records).zip(&mails) {
+            let bytes = encoded.len() as u64;
+            end = Position { segment: at.segment, offset: at.offset + bytes };
+            self.index.apply(*at, &Change::Mail { record, bytes })?;
+        }
+        self.index.commit(end)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,262 @@
+use hedwig_envelope::{MailId, Timestamp};
+use rusqlite::OptionalExtension;
+
+use super::{Index, MailRow, Result};
+use crate::{
+    Counts,
+    due::offered_from,
+    log::Position,
+    state::{Action, MailRecord, Place, Settlement, Unit},
+};
+
+/// What a flushed record of the log changes.
+pub(crate) enum Change<'a> {
+    /// A mail, and how long its record is in all.
+    Mail {
+        record: &'a MailRecord,
+        bytes: u64,
+    },
+    Settlement(&'a Settlement),
+    Action(&'a Action),
+}
+
+impl Index {
+    /// Begins a transaction: what is applied until [`commit`](Self::commit) counts as a whole.
+    pub(crate) fn begin(&mut self) -> Result<()> {
+        self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([]).map(drop)
+    }
+
+    /// Ends a transaction, with the log read up to this position.
+    pub(crate) fn commit(&mut self, position: Position) -> Result<()> {
+        self.position = position;
+        self.homes_changed.sort_unstable();
+        self.homes_changed.dedup();
+        for number in std::mem::take(&mut self.homes_changed) {
+            let mails = self.mails_in(number);
+            if mails == 0 {
+                self.homes.remove(&number);
+                self.connection
+                    .prepare_cached("DELETE FROM segment WHERE number = ?1")?
+                    .execute([number])?;
+            } else {
+                self.connection
+                    .prepare_cached("INSERT OR REPLACE INTO segment VALUES (?1, ?2)")?
+                    .execute((number, mails as i64))?;
+            }
+        }
+        // Eight numbers always have a text.
+        let counts = serde_json::to_string(&self.counts.0).unwrap_or_default();
+        self.connection
+            .prepare_cached(
+                "UPDATE meta SET segment = ?1, offset = ?2, counts = ?3, live_bytes = ?4",
+            )?
+            .execute((position.segment, position.offset as i64, counts, self.live_bytes as i64))?;
+        self.connection.prepare_cached("COMMIT")?.execute([]).map(drop)
+    }
+
+    /// Takes over what a record says; tells how many recipients an operator's action changed.
+    pub(crate) fn apply(&mut self, at: Position, change: &Change<'_>) -> Result<u64> {
+        match change {
+            Change::Mail { record, bytes } => self.apply_mail(at, record, *bytes).map(|()| 0),
+            Change::Settlement(settlement) => self.apply_settlement(settlement).map(|()| 0),
+            Change::Action(action) => {
+                let mut count = 0;
+                for (mail, number) in &action.units {
+                    count += self.apply_action(action, *mail, *number)?;
+                }
+                Ok(count)
+            }
+        }
+    }
+
+    fn apply_mail(&mut self, at: Position, record: &MailRecord, bytes: u64) -> Result<()> {
+        let content_bytes =
+            if record.content.place == Place::Record { record.content.size } else { 0 };
+        if let Some(row) = self.mail(record.id)? {
+            return self.move_mail(&row, at, bytes, content_bytes);
+        }
+        let rank = -i64::from(record.envelope.parameters.priority.unwrap_or_default().value());
+        let file = match &record.content.place {
+            Place::File { name, .. } => Some(name),
+            _ => None,
+        };
+        let key = record.origin.idempotency_key.as_ref().map(|key| key.as_str());
+        let id = record.id.to_bytes();
+        let mut waiting = 0;
+        for (number, unit) in record.units.iter().enumerate() {
+            waiting += i64::from(!unit.is_final());
+            self.tally(unit, 1);
+            self.insert_unit(record, number as u32, unit, rank)?;
+        }
+        if let Some(key) = key {
+            self.connection
+                .prepare_cached("INSERT OR REPLACE INTO key VALUES (?1, ?2)")?
+                .execute((key, id))?;
+        }
+        self.connection
+            .prepare_cached(
+                "INSERT INTO mail VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14)",
+            )?
+            .execute(rusqlite::params![
+                id,
+                record.envelope.sender.to_string(),
+                record.origin.received_at.as_millisecond(),
+                record.content.size as i64,
+                at.segment,
+                at.offset as i64,
+                bytes as i64,
+                content_bytes as i64,
+                file,
+                record.fingerprint,
+                key,
+                rank,
+                waiting,
+                record.finished_at.map(Timestamp::as_millisecond),
+            ])?;
+        self.live_bytes += bytes;
+        self.home(at.segment, 1);
+        Ok(())
+    }
+
+    fn insert_unit(&self, record: &MailRecord, number: u32, unit: &Unit, rank: i64) -> Result<()> {
+        self.connection
+            .prepare_cached("INSERT INTO unit VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+            .execute((
+                record.id.to_bytes(),
+                number,
+                &unit.destination,
+                rank,
+                unit.due.map(|due| offered_from(due, record.at)),
+                text_of(unit),
+            ))
+            .map(drop)
+    }
+
+    /// A mail that is known lies somewhere else now.
+    fn move_mail(&mut self, row: &MailRow, at: Position, bytes: u64, content: u64) -> Result<()> {
+        self.connection
+            .prepare_cached(
+                "UPDATE mail SET segment = ?2, offset = ?3, bytes = ?4, content_bytes = ?5
+                 WHERE id = ?1",
+            )?
+            .execute((
+                row.id.to_bytes(),
+                at.segment,
+                at.offset as i64,
+                bytes as i64,
+                content as i64,
+            ))?;
+        let live_bytes = if row.finished_at.is_some() { bytes - content } else { bytes };
+        self.live_bytes = (self.live_bytes + live_bytes).saturating_sub(row.live_bytes());
+        self.home(row.position.segment, -1);
+        self.home(at.segment, 1);
+        Ok(())
+    }
+
+    fn apply_settlement(&mut self, settlement: &Settlement) -> Result<()> {
+        // A unit that is not known was finished and forgotten, or its mail is in quarantine.
+        let Some(mut unit) = self.unit(settlement.mail, settlement.unit)? else { return Ok(()) };
+        if unit.is_final() {
+            return Ok(());
+        }
+        self.tally(&unit, -1);
+        unit.settle(settlement, self.attempts_kept_max);
+        self.update_unit(settlement.mail, settlement.unit, &unit, settlement.at)
+    }
+
+    fn apply_action(&mut self, action: &Action, mail: MailId, number: u32) -> Result<u64> {
+        let Some(mut unit) = self.unit(mail, number)? else { return Ok(0) };
+        if unit.is_final() {
+            return Ok(0);
+        }
+        self.tally(&unit, -1);
+        let count = unit.act(action.act, action.at);
+        self.update_unit(mail, number, &unit, action.at)?;
+        Ok(count)
+    }
+
+    fn update_unit(&mut self, mail: MailId, number: u32, unit: &Unit, at: Timestamp) -> Result<()> {
+        self.tally(unit, 1);
+        self.connection
+            .prepare_cached(
+                "UPDATE unit SET offered = ?3, state = ?4 WHERE mail = ?1 AND number = ?2",
+            )?
+            .execute((
+                mail.to_bytes(),
+                number,
+                unit.due.map(|due| offered_from(due, at)),
+                text_of(unit),
+            ))?;
+        if unit.is_final() { self.finish_unit(mail, at) } else { Ok(()) }
+    }
+
+    fn finish_unit(&mut self, mail: MailId, at: Timestamp) -> Result<()> {
+        let finished = self
+            .connection
+            .prepare_cached(
+                "UPDATE mail SET waiting = waiting - 1,
+                    finished_at = CASE WHEN waiting = 1 THEN ?2 END
+                 WHERE id = ?1 RETURNING finished_at IS NOT NULL, content_bytes, file",
+            )?
+            .query_row((mail.to_bytes(), at.as_millisecond()), |row| {
+                Ok((row.get::<_, bool>(0)?, row.get::<_, i64>(1)? as u64, row.get(2)?))
+            })
+            .optional()?;
+        if let Some((true, content_bytes, file)) = finished {
+            // Nobody needs the content of a finished mail.
+            self.live_bytes = self.live_bytes.saturating_sub(content_bytes);
+            self.finished.push((mail, file));
+        }
+        Ok(())
+    }
+
+    /// The mails that were finished since this was asked last, and the files of their contents.
+    pub(crate) fn take_finished(&mut self) -> Vec<(MailId, Option<String>)> {
+        std::mem::take(&mut self.finished)
+    }
+
+    /// Forgets some of the mails that were finished before this time; tells how many. They may still be
+    /// in the log: an index made anew knows them until they are forgotten again.
+    pub(crate) fn forget(&mut self, before: Timestamp, limit: usize) -> Result<usize> {
+        let rows = self.finished_before(before, limit)?;
+        if rows.is_empty() {
+            return Ok(0);
+        }
+        self.begin()?;
+        for row in &rows {
+            for unit in self.units(row.id)? {
+                self.tally(&unit, -1);
+            }
+            let id = row.id.to_bytes();
+            for sql in [
+                "DELETE FROM unit WHERE mail = ?1",
+                "DELETE FROM key WHERE mail = ?1 AND key = (SELECT key FROM mail WHERE id = ?1)",
+                "DELETE FROM mail WHERE id = ?1",
+            ] {
+                self.connection.prepare_cached(sql)?.execute([id])?;
+            }
+            self.live_bytes = self.live_bytes.saturating_sub(row.live_bytes());
+            self.home(row.position.segment, -1);
+        }
+        self.commit(self.position)?;
+        Ok(rows.len())
+    }
+
+    fn home(&mut self, segment: u32, change: i64) {
+        let mails = self.homes.entry(segment).or_default();
+        *mails = mails.saturating_add_signed(change);
+        self.homes_changed.push(segment);
+    }
+
+    fn tally(&mut self, unit: &Unit, change: i64) {
+        for recipient in &unit.recipients {
+            let count = &mut self.counts.0[Counts::place(recipient.state)];
+            *count = count.saturating_add_signed(change);
+        }
+    }
+}
+
+fn text_of(unit: &Unit) -> String {
+    // Plain data of our own with text keys: serde_json cannot fail.
+    serde_json::to_string(unit).expect("a unit is plain data")
+}

@@ -1,0 +1,132 @@
+//! The index: what the log says, made fit to be asked. It knows how far it has read; it may be lost or old
+//! at any time, and is then brought up from the log, but it never knows what the log does not.
+//!
+//! `synchronous=NORMAL` in WAL mode flushes nothing when a transaction commits, and keeps the file sound
+//! over a power cut, for a checkpoint is flushed on both sides.
+
+mod apply;
+mod query;
+
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use hedwig_envelope::MailId;
+use rusqlite::{Connection, OptionalExtension};
+
+pub(crate) use apply::Change;
+pub(crate) use query::{MailRow, Visit};
+
+use crate::{Counts, log::Position};
+
+const SCHEMA: &str = "
+    CREATE TABLE meta (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        schema INTEGER NOT NULL, spool TEXT NOT NULL,
+        segment INTEGER NOT NULL, offset INTEGER NOT NULL,
+        counts TEXT NOT NULL, live_bytes INTEGER NOT NULL);
+    CREATE TABLE segment (number INTEGER PRIMARY KEY, mails INTEGER NOT NULL);
+    CREATE TABLE mail (
+        id BLOB PRIMARY KEY, sender TEXT NOT NULL, created_at INTEGER NOT NULL, size INTEGER NOT NULL,
+        segment INTEGER NOT NULL, offset INTEGER NOT NULL, bytes INTEGER NOT NULL,
+        content_bytes INTEGER NOT NULL, file TEXT, fingerprint TEXT NOT NULL, key TEXT,
+        priority INTEGER NOT NULL, waiting INTEGER NOT NULL, finished_at INTEGER) WITHOUT ROWID;
+    CREATE INDEX mail_waiting ON mail (id) WHERE finished_at IS NULL;
+    CREATE INDEX mail_finished ON mail (finished_at) WHERE finished_at IS NOT NULL;
+    CREATE TABLE key (key TEXT PRIMARY KEY, mail BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE unit (
+        mail BLOB NOT NULL, number INTEGER NOT NULL, destination TEXT NOT NULL,
+        rank INTEGER NOT NULL, offered INTEGER, state TEXT NOT NULL,
+        PRIMARY KEY (mail, number)) WITHOUT ROWID;
+    CREATE INDEX unit_due ON unit (rank, offered, destination, mail, number)
+        WHERE offered IS NOT NULL;
+";
+/// Another schema is not migrated but made anew from the log.
+const SCHEMA_VERSION: i64 = 1;
+
+pub(crate) type Result<T> = std::result::Result<T, rusqlite::Error>;
+
+pub(crate) struct Index {
+    connection: Connection,
+    attempts_kept_max: usize,
+    position: Position,
+    counts: Counts,
+    /// How many bytes of the log something still needs.
+    live_bytes: u64,
+    /// How many mails lie in each segment.
+    homes: BTreeMap<u32, u64>,
+    homes_changed: Vec<u32>,
+    finished: Vec<(MailId, Option<String>)>,
+}
+
+impl Index {
+    /// Opens the index in this file, or in memory.
+    pub(crate) fn open(path: Option<&Path>, spool: &str, attempts_kept_max: usize) -> Result<Self> {
+        let connection = match path {
+            Some(path) => Connection::open(path)?,
+            None => Connection::open_in_memory()?,
+        };
+        connection.busy_timeout(Duration::from_secs(10))?;
+        connection.set_prepared_statement_cache_capacity(64);
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "NORMAL")?;
+        connection.pragma_update(None, "wal_autocheckpoint", 8000)?;
+        connection.pragma_update(None, "cache_size", -8000)?;
+        let mut index = Self {
+            connection,
+            attempts_kept_max,
+            position: Position::default(),
+            counts: Counts::default(),
+            live_bytes: 0,
+            homes: BTreeMap::new(),
+            homes_changed: Vec::new(),
+            finished: Vec::new(),
+        };
+        index.load(spool)?;
+        Ok(index)
+    }
+
+    /// How far it has read.
+    pub(crate) fn position(&self) -> Position {
+        self.position
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    pub(crate) fn live_bytes(&self) -> u64 {
+        self.live_bytes
+    }
+
+    /// How many mails lie in a segment.
+    pub(crate) fn mails_in(&self, segment: u32) -> u64 {
+        self.homes.get(&segment).copied().unwrap_or(0)
+    }
+
+    fn load(&mut self, spool: &str) -> Result<()> {
+        let made = "SELECT count(*) FROM sqlite_schema WHERE name = 'meta'";
+        if self.connection.query_row(made, [], |row| row.get::<_, i64>(0))? == 0 {
+            self.connection.execute_batch(&format!("BEGIN; {SCHEMA}"))?;
+            self.connection.execute(
+                "INSERT INTO meta VALUES (1, ?1, ?2, 0, 0, '[0,0,0,0,0,0,0,0]', 0)",
+                (SCHEMA_VERSION, spool),
+            )?;
+            return self.connection.execute_batch("COMMIT");
+        }
+        let known = "SELECT segment, offset, counts, live_bytes FROM meta
+                     WHERE spool = ?1 AND schema = ?2";
+        let row = self.connection.query_row(known, (spool, SCHEMA_VERSION), |row| {
+            let counts = serde_json::from_str(&row.get::<_, String>(2)?);
+            let counts = counts.map_err(|_| rusqlite::Error::InvalidQuery)?;
+            Ok((row.get(0)?, row.get::<_, i64>(1)?, counts, row.get::<_, i64>(3)?))
+        });
+        let (segment, offset, counts, live_bytes) =
+            row.optional()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+        self.position = Position { segment, offset: offset as u64 };
+        self.counts = Counts(counts);
+        self.live_bytes = live_bytes as u64;
+        let mut homes = self.connection.prepare("SELECT number, mails FROM segment")?;
+        let rows = homes.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)? as u64)))?;
+        self.homes = rows.collect::<Result<_>>()?;
+        Ok(())
+    }
+}

@@ -1,0 +1,152 @@
+//! From what a claim found to leases with their mails, read from the log where memory does not have them.
+
+use std::sync::Arc;
+
+use hedwig_envelope::{Content, Envelope, Mail, MailId, Timestamp};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::{
+    Claim, Lease, SpoolError,
+    disk::Disk,
+    engine::Engine,
+    log::{Position, Readers},
+    prepare::CONTENTS,
+    state::{MailRecord, Place, Unit},
+};
+
+/// A unit that was leased, without its mail's content.
+pub(crate) struct Granted {
+    pub(crate) mail: MailId,
+    pub(crate) number: u32,
+    pub(crate) token: u64,
+    unit: Unit,
+    destination: Arc<str>,
+    cached: Option<Arc<Mail>>,
+    position: Position,
+}
+
+/// What a claim found.
+pub(crate) struct Found {
+    pub(crate) granted: Vec<Granted>,
+    pub(crate) more: bool,
+    pub(crate) next_due: Option<Timestamp>,
+}
+
+impl Engine {
+    /// Leases what is due.
+    pub(crate) fn claim(&mut self, now: Timestamp, claim: Claim) -> Result<Found, SpoolError> {
+        let mut finding = self.leases.find(now, claim);
+        let next_due = self
+            .index
+            .due(now, |mail, number, destination| finding.visit(mail, number, destination))?;
+        let mut granted = Vec::new();
+        let (keys, more) = finding.into_found();
+        for (mail, number) in keys {
+            let Some(unit) = self.index.unit(mail, number)? else { continue };
+            let cached = self.cache.get(mail).cloned();
+            let position = match &cached {
+                Some(_) => Position::default(),
+                None => match self.index.mail(mail)? {
+                    Some(row) => row.position,
+                    None => continue,
+                },
+            };
+            let length = self.options.lease;
+            let (token, destination) = self.leases.grant((mail, number), &unit, now, length);
+            granted.push(Granted { mail, number, token, unit, destination, cached, position });
+        }
+        Ok(Found { granted, more, next_due })
+    }
+}
+
+impl Granted {
+    /// Whether the mail must be read from the disk.
+    pub(crate) fn needs_disk(&self) -> bool {
+        self.cached.is_none()
+    }
+
+    /// Looks for the mail here instead: it was moved.
+    pub(crate) fn moved_to(&mut self, position: Position) -> bool {
+        let moved = self.position != position;
+        self.position = position;
+        moved
+    }
+
+    /// Reads the mail, and makes it a lease.
+    pub(crate) fn load(&self, readers: &Readers, disk: &dyn Disk) -> Result<Lease, SpoolError> {
+        let mail = match &self.cached {
+            Some(mail) => self.narrow(mail),
+            None => self.narrow(&read_mail(readers, disk, self.position)?),
+        };
+        Ok(Lease {
+            mail,
+            destination: self.destination.clone(),
+            attempts: self.unit.attempts,
+            give_up: self.unit.give_up.clone(),
+            delay_reported: self.unit.delay_reported,
+            unit: self.number,
+            positions: self.unit.waiting().map(|recipient| recipient.position).collect(),
+            token: self.token,
+        })
+    }
+
+    /// The mail with only the recipients of the unit that still wait.
+    fn narrow(&self, mail: &Mail) -> Mail {
+        let whole = &mail.envelope.recipients;
+        let recipients = self.unit.waiting();
+        let recipients = recipients.filter_map(|r| whole.get(r.position as usize).cloned());
+        Mail {
+            id: mail.id,
+            envelope: Envelope {
+                sender: mail.envelope.sender.clone(),
+                parameters: mail.envelope.parameters.clone(),
+                recipients: recipients.collect(),
+            },
+            content: mail.content.clone(),
+            origin: mail.origin.clone(),
+        }
+    }
+}
+
+fn read_mail(readers: &Readers, disk: &dyn Disk, position: Position) -> Result<Mail, SpoolError> {
+    let record = readers.read(position)?;
+    let unreadable = |reason: String| SpoolError::Damaged {
+        file: format!("log/{:010}.segment", position.segment),
+        reason: format!("the mail at {}: {reason}", position.offset),
+    };
+    let mail: MailRecord = record.metadata().map_err(|error| unreadable(error.to_string()))?;
+    let bytes = match &mail.content.place {
+        Place::Record => record.content(),
+        Place::File { name, checksum } => {
+            read_content(disk, name, mail.content.size, *checksum)?.into()
+        }
+        Place::Nowhere => return Err(unreadable("its content is gone".into())),
+    };
+    let added = usize::try_from(mail.content.added).unwrap_or(usize::MAX);
+    if added > bytes.len() || bytes.len() as u64 != mail.content.size {
+        return Err(unreadable("its content has another length".into()));
+    }
+    let content = Content::with_added(bytes.slice(..added), bytes.slice(added..));
+    Ok(Mail { id: mail.id, envelope: mail.envelope, content, origin: mail.origin })
+}
+
+fn read_content(
+    disk: &dyn Disk,
+    name: &str,
+    size: u64,
+    checksum: u64,
+) -> Result<Vec<u8>, SpoolError> {
+    let path = format!("{CONTENTS}/{name}");
+    let doing = || SpoolError::io(format!("read {path}"));
+    let file = disk.open(&path).map_err(doing())?;
+    let damaged = |reason: &str| SpoolError::Damaged { file: path.clone(), reason: reason.into() };
+    if file.length().map_err(doing())? != size {
+        return Err(damaged("it has another length than when it was written"));
+    }
+    let mut bytes = vec![0; size as usize];
+    let read = file.read_at(0, &mut bytes).map_err(doing())?;
+    if read != bytes.len() || xxh3_64(&bytes) != checksum {
+        return Err(damaged("its checksum does not hold"));
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,123 @@
+//! What can be done for a mail before it meets the committing thread: its record, its checksum, and the
+//! file of a large content. All on the caller's time, and many at once.
+
+use std::{io::IoSlice, sync::Arc};
+
+use bytes::Bytes;
+use hedwig_envelope::{Mail, Timestamp};
+use xxhash_rust::xxh3::{Xxh3, Xxh3Default};
+
+use crate::{
+    SpoolError, SpoolOptions,
+    disk::Disk,
+    record::{Encoded, Kind},
+    state::{MailRecord, Place, StoredContent, units_of},
+};
+
+pub(crate) const CONTENTS: &str = "contents";
+/// More would not fit the numbers of a record's header.
+const INLINE_BYTES_MAX: usize = 256 << 20;
+
+/// A mail that only needs to be written.
+pub(crate) struct Prepared {
+    pub(crate) mail: Arc<Mail>,
+    pub(crate) record: MailRecord,
+    pub(crate) encoded: Encoded,
+    pub(crate) file: Option<ContentFile>,
+}
+
+/// Whether preparing this mail writes to the disk, and so blocks.
+pub(crate) fn blocks(mail: &Mail, options: &SpoolOptions) -> bool {
+    mail.content.len() >= options.inline_content_bytes_max.min(INLINE_BYTES_MAX)
+}
+
+pub(crate) fn prepare(
+    mail: Mail,
+    now: Timestamp,
+    options: &SpoolOptions,
+    disk: &Arc<dyn Disk>,
+) -> Result<Prepared, SpoolError> {
+    if mail.envelope.recipients.is_empty() {
+        return Err(SpoolError::Malformed("A mail needs a recipient"));
+    }
+    let mut place = Place::Record;
+    let mut content = mail.content.chunks().map(Bytes::clone);
+    let mut file = None;
+    if blocks(&mail, options) {
+        let (written, checksum) = ContentFile::write(&mail, disk)?;
+        place = Place::File { name: written.name.clone(), checksum };
+        content = Default::default();
+        file = Some(written);
+    }
+    let record = MailRecord {
+        id: mail.id,
+        envelope: mail.envelope.clone(),
+        origin: mail.origin.clone(),
+        content: StoredContent {
+            added: mail.content.added().len() as u64,
+            size: mail.content.len() as u64,
+            place,
+        },
+        fingerprint: fingerprint(&mail),
+        at: now,
+        units: units_of(&mail, options.grouping, now),
+        finished_at: None,
+    };
+    let encoded = Encoded::new(Kind::Mail, &record, content);
+    Ok(Prepared { mail: Arc::new(mail), record, encoded, file })
+}
+
+/// Equal for two submissions of one mail: what relays added does not count.
+fn fingerprint(mail: &Mail) -> String {
+    let mut hasher = Xxh3Default::new();
+    // An envelope is plain data: serde_json cannot fail.
+    hasher.update(&serde_json::to_vec(&mail.envelope).expect("an envelope is plain data"));
+    hasher.update(mail.content.message());
+    format!("{:032x}", hasher.digest128())
+}
+
+/// The file of a large content. Goes away unless it is kept.
+pub(crate) struct ContentFile {
+    disk: Arc<dyn Disk>,
+    name: String,
+    kept: bool,
+}
+
+impl ContentFile {
+    fn write(mail: &Mail, disk: &Arc<dyn Disk>) -> Result<(Self, u64), SpoolError> {
+        // One mail may be submitted twice at a time, so its id alone is no name.
+        let name = format!("{}-{:016x}", mail.id, fastrand::u64(..));
+        let path = format!("{CONTENTS}/{name}");
+        let doing = |what: &str| SpoolError::io(format!("{what} {path}"));
+        let file = disk.create(&path).map_err(doing("make"))?;
+        let guard = Self { disk: disk.clone(), name, kept: false };
+        let mut parts = mail.content.chunks().map(|chunk| IoSlice::new(chunk));
+        file.append(&mut parts).map_err(doing("write"))?;
+        file.flush().map_err(doing("flush"))?;
+        disk.flush_directory(CONTENTS)
+            .map_err(SpoolError::io("flush the directory of contents"))?;
+        let mut hasher = Xxh3::new();
+        mail.content.chunks().iter().for_each(|chunk| hasher.update(chunk));
+        Ok((guard, hasher.digest()))
+    }
+
+    /// The log refers to it now.
+    pub(crate) fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for ContentFile {
+    fn drop(&mut self) {
+        if !self.kept {
+            remove_content(&*self.disk, &self.name);
+        }
+    }
+}
+
+/// Removes the file of a content. If that fails, it is removed when the spool is opened again.
+pub(crate) fn remove_content(disk: &dyn Disk, name: &str) {
+    if let Err(error) = disk.unlink(&format!("{CONTENTS}/{name}")) {
+        tracing::warn!(%error, name, "the file of a content stays behind");
+    }
+}

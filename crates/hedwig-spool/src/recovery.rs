@@ -1,0 +1,244 @@
+//! From what is on disk to a spool that is ready: whose it is, the log's segments, and an index that has
+//! read all of them.
+
+use std::{fs, io::IoSlice, path::Path, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    SpoolError, SpoolOptions,
+    disk::Disk,
+    index::{Change, Index},
+    log::{Log, Position, Scanned},
+    prepare::{CONTENTS, remove_content},
+    record::{Kind, Record},
+    state::{Action, MailRecord, Settlement},
+};
+
+/// The format of the log and of the directory.
+const FORMAT: u32 = 1;
+const FORMAT_FILE: &str = "format";
+/// How many records are taken over in one transaction.
+const RECORDS_PER_TRANSACTION: usize = 4096;
+
+#[derive(Serialize, Deserialize)]
+struct Format {
+    format: u32,
+    spool: String,
+}
+
+/// Opens the log of the spool on this disk, and makes the spool if there is none.
+pub(crate) fn open_log(
+    disk: &Arc<dyn Disk>,
+    directory: &Path,
+    options: &SpoolOptions,
+) -> Result<Log, SpoolError> {
+    for name in ["", CONTENTS] {
+        disk.create_directory(name).map_err(SpoolError::io("make the spool's directories"))?;
+    }
+    let known = read_format(&**disk)?;
+    if let Some(format) = known.as_ref().filter(|format| format.format > FORMAT) {
+        return Err(SpoolError::NewerFormat {
+            directory: directory.to_owned(),
+            found: format.format,
+            known: FORMAT,
+        });
+    }
+    let has_format = known.is_some();
+    let spool = known.map_or_else(|| format!("{:032x}", fastrand::u128(..)), |known| known.spool);
+    let log = Log::open(disk.clone(), spool.clone(), options.segment_bytes_max)?;
+    if !has_format {
+        write_format(&**disk, log.spool())?;
+    } else if log.spool() != spool {
+        let reason = format!("it names the spool {spool}, and the log is of {}", log.spool());
+        return Err(SpoolError::Damaged { file: FORMAT_FILE.into(), reason });
+    }
+    Ok(log)
+}
+
+fn read_format(disk: &dyn Disk) -> Result<Option<Format>, SpoolError> {
+    let doing = || SpoolError::io("read the spool's format");
+    let names = disk.list("").map_err(doing())?;
+    if !names.iter().any(|name| name == FORMAT_FILE) {
+        return Ok(None);
+    }
+    let file = disk.open(FORMAT_FILE).map_err(doing())?;
+    let mut bytes = vec![0; 4096];
+    let read = file.read_at(0, &mut bytes).map_err(doing())?;
+    let format = serde_json::from_slice(&bytes[..read]).map_err(|error| SpoolError::Damaged {
+        file: FORMAT_FILE.into(),
+        reason: error.to_string(),
+    })?;
+    Ok(Some(format))
+}
+
+fn write_format(disk: &dyn Disk, spool: &str) -> Result<(), SpoolError> {
+    let draft = format!("{FORMAT_FILE}.new");
+    let format = Format { format: FORMAT, spool: spool.to_owned() };
+    // Two plain fields: serde_json cannot fail.
+    let text = serde_json::to_string(&format).expect("a format is plain data");
+    let write = || {
+        if disk.list("")?.contains(&draft) {
+            disk.unlink(&draft)?;
+        }
+        let file = disk.create(&draft)?;
+        file.append(&mut [IoSlice::new(text.as_bytes())])?;
+        file.flush()?;
+        disk.rename(&draft, FORMAT_FILE)?;
+        disk.flush_directory("")
+    };
+    write().map_err(SpoolError::io("write the spool's format"))
+}
+
+/// Opens the index and lets it read what it has not yet; makes it anew if it is of no use.
+pub(crate) fn open_index(
+    log: &mut Log,
+    path: Option<&Path>,
+    options: &SpoolOptions,
+) -> Result<Index, SpoolError> {
+    match try_open(log, path, options) {
+        Ok(Some(index)) => Ok(index),
+        Ok(None) => rebuild_index(log, path, options),
+        Err(SpoolError::Index(error)) => {
+            tracing::warn!(%error, "the index cannot be used");
+            rebuild_index(log, path, options)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn try_open(
+    log: &mut Log,
+    path: Option<&Path>,
+    options: &SpoolOptions,
+) -> Result<Option<Index>, SpoolError> {
+    let mut index = Index::open(path, log.spool(), options.attempts_kept_max)?;
+    let position = index.position();
+    if position != Position::default() && !log.has(position) {
+        tracing::warn!(?position, "the index knows what the log does not (any more)");
+        return Ok(None);
+    }
+    replay(log, &mut index)?;
+    Ok(Some(index))
+}
+
+/// Makes the index anew from the log.
+pub(crate) fn rebuild_index(
+    log: &mut Log,
+    path: Option<&Path>,
+    options: &SpoolOptions,
+) -> Result<Index, SpoolError> {
+    tracing::info!("the index is made anew from the log");
+    for suffix in ["", "-wal", "-shm"] {
+        let Some(path) = path else { break };
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        match fs::remove_file(&name) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(SpoolError::io(format!("remove {}", name.display()))(error));
+            }
+            _ => {}
+        }
+    }
+    let mut index = Index::open(path, log.spool(), options.attempts_kept_max)?;
+    replay(log, &mut index)?;
+    Ok(index)
+}
+
+fn replay(log: &mut Log, index: &mut Index) -> Result<(), SpoolError> {
+    let Some((start, end)) = log.extent() else { return Ok(()) };
+    let from = if index.position() == Position::default() { start } else { index.position() };
+    let mut scan = log.scan(from)?;
+    let mut waiting = Vec::new();
+    let mut done = false;
+    while !done {
+        index.begin()?;
+        let mut upto = index.position();
+        for _ in 0..RECORDS_PER_TRANSACTION {
+            match scan.next()? {
+                None => {
+                    (done, upto) = (true, end);
+                    break;
+                }
+                Some(Scanned::Damage { segment, from, to }) => {
+                    log.quarantine(segment, from, to);
+                    // The settlement they belong to is lost: the attempt will be made again, and the
+                    // reports about it, being sound, are mails like others.
+                    apply_all(log, index, &mut waiting)?;
+                }
+                Some(Scanned::Record { at, end, record }) => {
+                    // What was to go with a record that never came was not promised to anybody.
+                    if record.kind == Kind::Segment {
+                        waiting.clear();
+                    }
+                    let continues = record.continues;
+                    waiting.push((at, end, record));
+                    if !continues {
+                        apply_all(log, index, &mut waiting)?;
+                        upto = end;
+                    }
+                }
+            }
+        }
+        index.commit(upto.max(index.position()))?;
+        index.take_finished();
+    }
+    Ok(())
+}
+
+fn apply_all(
+    log: &mut Log,
+    index: &mut Index,
+    records: &mut Vec<(Position, Position, Record)>,
+) -> Result<(), SpoolError> {
+    for (at, end, record) in records.drain(..) {
+        let bytes = end.offset - at.offset;
+        match apply(index, at, bytes, &record) {
+            Err(Trouble::Unreadable(error)) => {
+                tracing::error!(?at, %error, "a sound record cannot be understood");
+                log.quarantine(at.segment, at.offset, end.offset);
+            }
+            Err(Trouble::Index(error)) => return Err(error.into()),
+            Ok(()) => {}
+        }
+    }
+    Ok(())
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error(transparent)]
+    Unreadable(#[from] serde_json::Error),
+    #[error(transparent)]
+    Index(#[from] rusqlite::Error),
+}
+
+fn apply(index: &mut Index, at: Position, bytes: u64, record: &Record) -> Result<(), Trouble> {
+    match record.kind {
+        Kind::Segment => {}
+        Kind::Mail => {
+            let record: MailRecord = record.metadata()?;
+            index.apply(at, &Change::Mail { record: &record, bytes })?;
+        }
+        Kind::Settlement => {
+            let settlement: Settlement = record.metadata()?;
+            index.apply(at, &Change::Settlement(&settlement))?;
+        }
+        Kind::Action => {
+            let action: Action = record.metadata()?;
+            index.apply(at, &Change::Action(&action))?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the contents that no waiting mail refers to: their commit never was, or they are done with.
+pub(crate) fn remove_orphans(disk: &dyn Disk, index: &Index) -> Result<(), SpoolError> {
+    let wanted = index.files()?;
+    for name in disk.list(CONTENTS).map_err(SpoolError::io("list the contents"))? {
+        if !wanted.contains(&name) {
+            remove_content(disk, &name);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,286 @@
+//! What the log's records say, and how a unit's state follows from them. Pure: the same records in the
+//! same order always lead to the same state.
+
+use std::borrow::Cow;
+
+use hedwig_envelope::{
+    Address, Answer, Attempt, Envelope, Mail, MailId, Origin, Outcome, RecipientStatus, State,
+    Status, Timestamp, Verdict,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::Grouping;
+
+/// A mail, as a record of the log holds it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct MailRecord {
+    pub(crate) id: MailId,
+    pub(crate) envelope: Envelope,
+    pub(crate) origin: Origin,
+    pub(crate) content: StoredContent,
+    /// Tells mails apart that come with one key: xxh3-128 of envelope and message, in hexadecimal.
+    pub(crate) fingerprint: String,
+    /// When this was written.
+    pub(crate) at: Timestamp,
+    pub(crate) units: Vec<Unit>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) finished_at: Option<Timestamp>,
+}
+
+/// Where a mail's content is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct StoredContent {
+    /// How much of it was added on the way, in bytes: what comes before the message.
+    pub(crate) added: u64,
+    /// All of it, in bytes.
+    pub(crate) size: u64,
+    #[serde(rename = "in")]
+    pub(crate) place: Place,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Place {
+    /// Behind the metadata.
+    Record,
+    /// In a file of its own.
+    File {
+        /// Its name in the directory of contents.
+        name: String,
+        /// xxh3-64 of all of it.
+        checksum: u64,
+    },
+    /// Nowhere: the mail is finished.
+    Nowhere,
+}
+
+/// A mail's recipients at one destination, and how far they have come.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Unit {
+    pub(crate) destination: String,
+    /// When it is tried next; nothing when it is held or done with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) due: Option<Timestamp>,
+    /// An operator holds it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) held: bool,
+    /// An operator wants it to fail with these words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) give_up: Option<Answer>,
+    /// Its sender was told of the delay.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) delay_reported: bool,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) attempts: u32,
+    pub(crate) recipients: Vec<UnitRecipient>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct UnitRecipient {
+    /// Its place in the envelope.
+    pub(crate) position: u32,
+    pub(crate) address: Address,
+    pub(crate) state: State,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) status: Option<Status>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) attempts: Vec<Attempt>,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// What became of an attempt.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Settlement {
+    pub(crate) mail: MailId,
+    pub(crate) unit: u32,
+    pub(crate) at: Timestamp,
+    /// Each recipient's place in the envelope, and its outcome.
+    pub(crate) outcomes: Vec<(u32, Outcome)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) next_due: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) delay_reported: bool,
+}
+
+/// What an operator did, to which units.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Action {
+    pub(crate) act: Act,
+    pub(crate) at: Timestamp,
+    pub(crate) units: Vec<(MailId, u32)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Act {
+    Retry,
+    Hold,
+    Release,
+    Fail,
+    Drop,
+}
+
+/// The units of a mail that is new at `now`.
+pub(crate) fn units_of(mail: &Mail, grouping: Grouping, now: Timestamp) -> Vec<Unit> {
+    let hold = mail.envelope.parameters.hold.map(|hold| hold.release_at(mail.origin.received_at));
+    let hold = hold.filter(|release_at| *release_at > now);
+    let state = if hold.is_some() { State::Held } else { State::Queued };
+    let mut units: Vec<Unit> = Vec::new();
+    let mut places = std::collections::HashMap::<Cow<'_, str>, usize>::new();
+    for (position, recipient) in mail.envelope.recipients.iter().enumerate() {
+        let destination = destination_of(&recipient.address, grouping);
+        let place = *places.entry(destination.clone()).or_insert_with(|| {
+            units.push(Unit {
+                destination: destination.into_owned(),
+                due: Some(hold.unwrap_or(now)),
+                held: false,
+                give_up: None,
+                delay_reported: false,
+                attempts: 0,
+                recipients: Vec::new(),
+            });
+            units.len() - 1
+        });
+        units[place].recipients.push(UnitRecipient {
+            position: position as u32,
+            address: recipient.address.clone(),
+            state,
+            status: None,
+            attempts: Vec::new(),
+        });
+    }
+    units
+}
+
+fn destination_of(address: &Address, grouping: Grouping) -> Cow<'_, str> {
+    match (grouping, address.domain_text()) {
+        (Grouping::Whole, _) | (_, None) => Cow::Borrowed(""),
+        // Addresses fold ASCII only; a U-label may have other capitals.
+        (_, Some(domain)) if domain.is_ascii() => Cow::Borrowed(domain),
+        (_, Some(domain)) => Cow::Owned(domain.to_lowercase()),
+    }
+}
+
+impl Unit {
+    /// Whether nothing more will happen to any recipient.
+    pub(crate) fn is_final(&self) -> bool {
+        self.recipients.iter().all(|recipient| recipient.state.is_final())
+    }
+
+    /// Those of its recipients that still wait.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = &UnitRecipient> {
+        self.recipients.iter().filter(|recipient| !recipient.state.is_final())
+    }
+
+    fn waiting_mut(&mut self) -> impl Iterator<Item = &mut UnitRecipient> {
+        self.recipients.iter_mut().filter(|recipient| !recipient.state.is_final())
+    }
+
+    pub(crate) fn settle(&mut self, settlement: &Settlement, attempts_kept_max: usize) {
+        self.attempts = self.attempts.saturating_add(1);
+        self.delay_reported |= settlement.delay_reported;
+        self.give_up = None;
+        let expired = settlement.next_due.is_none();
+        let held = self.held;
+        for (position, outcome) in &settlement.outcomes {
+            let mut waiting = self.waiting_mut();
+            if let Some(recipient) = waiting.find(|recipient| recipient.position == *position) {
+                recipient.settle(outcome, settlement.at, attempts_kept_max);
+                recipient.state = match outcome {
+                    Outcome::Done(_) => State::Delivered,
+                    Outcome::Failed(_) => State::Failed,
+                    Outcome::Deferred(_) if expired => State::Expired,
+                    Outcome::Deferred(_) if held => State::Held,
+                    Outcome::Deferred(_) => State::Deferred,
+                };
+            }
+        }
+        self.due = settlement.next_due.filter(|_| !self.held && !self.is_final());
+    }
+
+    /// Does what an operator wants; tells to how many recipients.
+    pub(crate) fn act(&mut self, act: Act, at: Timestamp) -> u64 {
+        let count = self.waiting().count() as u64;
+        if count == 0 {
+            return 0;
+        }
+        match act {
+            Act::Retry if self.is_held() => return 0,
+            Act::Release if !self.is_held() => return 0,
+            Act::Retry => self.due = Some(at),
+            Act::Hold => {
+                (self.held, self.due) = (true, None);
+                self.waiting_mut().for_each(|recipient| recipient.state = State::Held);
+            }
+            Act::Release => self.release(at),
+            Act::Fail => {
+                self.release(at);
+                self.give_up = Some(given_up());
+            }
+            Act::Drop => {
+                self.due = None;
+                self.waiting_mut().for_each(|recipient| recipient.state = State::Dropped);
+            }
+        }
+        count
+    }
+
+    fn is_held(&self) -> bool {
+        self.waiting().any(|recipient| recipient.state == State::Held)
+    }
+
+    fn release(&mut self, at: Timestamp) {
+        (self.held, self.due) = (false, Some(at));
+        let state = if self.attempts == 0 { State::Queued } else { State::Deferred };
+        self.waiting_mut().for_each(|recipient| recipient.state = state);
+    }
+
+    /// What is shown of its recipients.
+    pub(crate) fn statuses(&self, leased: bool) -> impl Iterator<Item = (u32, RecipientStatus)> {
+        self.recipients.iter().map(move |recipient| {
+            let waits = !recipient.state.is_final();
+            let status = RecipientStatus {
+                address: recipient.address.clone(),
+                state: if leased && waits { State::Delivering } else { recipient.state },
+                status: recipient.status,
+                next_due: self.due.filter(|_| waits),
+                attempts: recipient.attempts.clone(),
+            };
+            (recipient.position, status)
+        })
+    }
+}
+
+impl UnitRecipient {
+    fn settle(&mut self, outcome: &Outcome, at: Timestamp, attempts_kept_max: usize) {
+        let answer = outcome.answer();
+        self.status = Some(answer.status);
+        let relay = answer.relay.as_ref();
+        self.attempts.push(Attempt {
+            at,
+            host: relay.map(|relay| relay.host.clone()),
+            address: relay.and_then(|relay| relay.address),
+            tls: relay.and_then(|relay| relay.tls.clone()),
+            reply: answer.reply.to_string(),
+            outcome: match outcome {
+                Outcome::Done(_) => Verdict::Done,
+                Outcome::Deferred(_) => Verdict::Deferred,
+                Outcome::Failed(_) => Verdict::Failed,
+            },
+            ambiguous: answer.ambiguous,
+        });
+        let surplus = self.attempts.len().saturating_sub(attempts_kept_max.max(1));
+        self.attempts.drain(..surplus);
+    }
+}
+
+/// RFC 3463 §3.8: the failure is a person's will.
+fn given_up() -> Answer {
+    let status = Status::permanent(7, 0);
+    let text = "Given up by the operator of the queue";
+    let reply = hedwig_envelope::Reply::with_status(554, status, text);
+    Answer { status, reply, relay: None, ambiguous: false }
+}
