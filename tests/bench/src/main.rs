@@ -100,7 +100,8 @@ async fn run(flags: &ArgMatches) -> Result<()> {
         }
     }
     println!(
-        "\nPeak memory of Postfix is the sum over its processes; pages they share count again."
+        "\nA daemon's memory is the most it had; Postfix's what all its processes had at the end, \
+         shared pages counted once."
     );
     Ok(())
 }
