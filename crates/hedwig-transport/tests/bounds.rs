@@ -10,11 +10,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use common::{Desk, app_with, ask, post, start, taken, with_token};
+use common::{Desk, app_with, ask, post, taken, with_token};
 use hedwig_transport::{Body, MessagesOptions};
 use http_body::Frame;
 use http_body_util::StreamBody;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// A body without an announced length.
 fn chunked(chunks: Vec<&'static str>) -> Body {
@@ -119,22 +118,4 @@ async fn all_bodies_together_are_bounded_and_room_comes_back() {
     go_on.send(()).unwrap();
     assert_eq!(first.await.unwrap().status, 202);
     assert_eq!(ask(&app, post(PATH, "x: y\r\n")).await.status, 202);
-}
-
-#[tokio::test]
-async fn a_client_that_is_still_sending_sees_why_it_is_refused() {
-    let server = start(app_with(&Desk::default(), small())).await;
-    let mut stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
-    let size = 8 * 1024 * 1024;
-    let head = format!(
-        "POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer s3cret\r\n\
-         Content-Type: message/rfc822\r\nConnection: close\r\nContent-Length: {size}\r\n\r\n"
-    );
-    stream.write_all(head.as_bytes()).await.unwrap();
-    // As curl does: first everything out, then look.
-    stream.write_all(&vec![b'x'; size]).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
-    server.stop().await;
 }

@@ -1,5 +1,7 @@
 //! Several postoffices, and what a failure at one means for the next question.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use std::time::Duration;

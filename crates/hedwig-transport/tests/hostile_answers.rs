@@ -1,5 +1,7 @@
 //! Postoffices that are broken, or mean harm.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use common::{Script, accepted, client, client_options, mail, mail_to};

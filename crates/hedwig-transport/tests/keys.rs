@@ -1,5 +1,7 @@
 //! Idempotency keys, as the server reads and guards them.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use common::{Desk, a_post, app, ask, taken};

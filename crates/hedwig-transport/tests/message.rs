@@ -1,5 +1,7 @@
 //! How `message/rfc822` and its query are read.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use common::{Desk, app, ask, post};

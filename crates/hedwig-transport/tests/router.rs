@@ -1,5 +1,7 @@
 //! Several services in one.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use std::convert::Infallible;

@@ -1,5 +1,7 @@
 //! TLS, and certificates on both sides.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod common;
 
 use std::{fs, path::PathBuf, sync::Arc};

@@ -1,6 +1,6 @@
 //! From a postoffice's answer to receipts. Whatever it says, it is checked first.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, fmt::Display, time::Duration};
 
 use hedwig_envelope::{
     BoxError, Class, MailId, Outcome, Receipt, Refusal, RefusalKind, Relay, Reply, State, Status,
@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Why no mail of a request was taken, as far as is known.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Failure {
     /// The request was refused for good.
     Refused(Box<Outcome>),
@@ -25,29 +25,37 @@ pub(super) enum Failure {
     Separate,
     /// Another request with one of its keys is still under way there.
     KeyInUse(Refusal),
-    /// Not now.
+    /// Not now, a postoffice says.
     Unavailable(Refusal),
+    /// No postoffice says anything.
+    Unreachable(Refusal),
 }
 
 impl Failure {
-    pub(super) fn unavailable(host: &str, what: impl std::fmt::Display) -> Self {
-        let text = printable(&format!("postoffice {host}: {what}"), REPLY_BYTES_MAX);
-        Self::Unavailable(Refusal::new(RefusalKind::Unavailable, text))
+    pub(super) fn unavailable(host: &str, what: impl Display) -> Self {
+        Self::Unavailable(refusal(host, what))
     }
 
-    pub(super) fn retry_after(self, delay: Option<Duration>) -> Self {
-        match (self, delay) {
-            (Self::Unavailable(refusal), Some(delay)) => {
-                Self::Unavailable(refusal.retry_after(delay))
-            }
-            (Self::KeyInUse(refusal), Some(delay)) => Self::KeyInUse(refusal.retry_after(delay)),
-            (failure, _) => failure,
+    pub(super) fn unreachable(host: &str, what: impl Display) -> Self {
+        Self::Unreachable(refusal(host, what))
+    }
+
+    pub(super) fn key_in_use(host: &str, what: impl Display) -> Self {
+        Self::KeyInUse(refusal(host, what))
+    }
+
+    pub(super) fn retry_after(mut self, delay: Option<Duration>) -> Self {
+        if let Self::Unavailable(refusal) | Self::Unreachable(refusal) | Self::KeyInUse(refusal) =
+            &mut self
+        {
+            refusal.retry_after = delay;
         }
+        self
     }
 
     /// Whether the others of a batch may fare better without one of them.
     pub(super) fn may_be_of_one_mail(&self) -> bool {
-        !matches!(self, Self::Unavailable(_))
+        !matches!(self, Self::Unavailable(_) | Self::Unreachable(_))
     }
 
     /// What it means to the caller with a mail of this id and so many recipients.
@@ -58,9 +66,16 @@ impl Failure {
             }
             // One mail alone is never to be separated.
             Self::Separate => Err("a mail that must go to different postoffices".into()),
-            Self::KeyInUse(refusal) | Self::Unavailable(refusal) => Err(refusal.clone().into()),
+            Self::KeyInUse(refusal) | Self::Unavailable(refusal) | Self::Unreachable(refusal) => {
+                Err(refusal.clone().into())
+            }
         }
     }
+}
+
+fn refusal(host: &str, what: impl Display) -> Refusal {
+    let text = printable(&format!("postoffice {host}: {what}"), REPLY_BYTES_MAX);
+    Refusal::new(RefusalKind::Unavailable, text)
 }
 
 /// The receipts in an answer 202; `None` unless it speaks of these mails and their recipients.

@@ -23,8 +23,8 @@ struct Binding {
     until: Instant,
 }
 
-/// How many mails are remembered. Beyond that the oldest memory is not worth a search: none is added.
-const BINDINGS_MAX: usize = 100_000;
+/// How many mails are remembered.
+const BINDINGS_MAX: usize = 20_000;
 
 impl Bindings {
     /// The postoffice to which these mails are bound, if any.
@@ -32,20 +32,24 @@ impl Bindings {
     /// # Errors
     /// When not all are bound to the same.
     pub(super) fn find(&self, mails: &[BatchMail]) -> Result<Option<usize>, Failure> {
-        let mut bindings = self.lock();
+        let bindings = self.lock();
         if bindings.is_empty() {
             return Ok(None);
         }
         let now = Instant::now();
-        bindings.retain(|_, binding| binding.until > now);
-        let mut bound = keys(mails).map(|key| bindings.get(key).map(|binding| binding.postoffice));
+        let binding = |key| bindings.get(key).filter(|binding: &&Binding| binding.until > now);
+        let mut bound = keys(mails).map(|key| binding(key).map(|binding| binding.postoffice));
         let first = bound.next().flatten();
         if bound.all(|other| other == first) { Ok(first) } else { Err(Failure::Separate) }
     }
 
     pub(super) fn bind(&self, mails: &[BatchMail], postoffice: usize, hold: Duration) {
         let mut bindings = self.lock();
-        let binding = Binding { postoffice, until: Instant::now() + hold };
+        let now = Instant::now();
+        let binding = Binding { postoffice, until: now + hold };
+        if bindings.len() + mails.len() > BINDINGS_MAX {
+            bindings.retain(|_, binding| binding.until > now);
+        }
         for key in keys(mails) {
             if bindings.len() < BINDINGS_MAX {
                 bindings.insert(key.clone(), binding);

@@ -42,14 +42,30 @@ impl Carrier {
             batch.into_iter().map(|waiting| (waiting.mail, waiting.caller)).unzip();
         match self.hand_over(&mails, traceparent.as_deref()).await {
             Err(failure) if failure.may_be_of_one_mail() && mails.len() > 1 => {
-                // One bad mail must not condemn the others: each for itself.
-                for (mail, caller) in mails.iter().zip(callers) {
-                    let alone = std::slice::from_ref(mail);
-                    let result = self.hand_over(alone, traceparent.as_deref()).await;
-                    tell(alone, vec![caller], result);
-                }
+                self.carry_one_by_one(&mails, callers, traceparent.as_deref()).await;
             }
             result => tell(&mails, callers, result),
+        }
+    }
+
+    /// One bad mail must not condemn the others: each goes for itself, for as long as somebody answers.
+    async fn carry_one_by_one(
+        &self,
+        mails: &[BatchMail],
+        callers: Vec<Caller>,
+        traceparent: Option<&str>,
+    ) {
+        let mut unreachable = None;
+        for (mail, caller) in mails.iter().zip(callers).filter(|(_, caller)| caller.is_there()) {
+            let alone = std::slice::from_ref(mail);
+            let result = match &unreachable {
+                Some(failure) => Err(Failure::clone(failure)),
+                None => self.hand_over(alone, traceparent).await,
+            };
+            if let Err(failure @ Failure::Unreachable(_)) = &result {
+                unreachable = Some(failure.clone());
+            }
+            tell(alone, vec![caller], result);
         }
     }
 

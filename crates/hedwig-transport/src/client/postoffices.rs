@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use hedwig_envelope::{Receipt, Refusal, RefusalKind};
+use hedwig_envelope::Receipt;
 use hedwig_smtp::batch::BatchMail;
 use http::{HeaderValue, Method, Request, header};
 use tokio::time::Instant;
@@ -32,10 +32,12 @@ struct Postoffice {
     health: Mutex<Health>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Health {
     /// How often it failed since it last answered.
     failures: u32,
+    /// What it failed with.
+    why: String,
     /// Until when it is left alone.
     down_until: Instant,
     /// Whether a request is finding out whether it is back.
@@ -56,7 +58,12 @@ impl Postoffices {
             return Err(ClientError::NoUrl);
         }
         let postoffice = |url: &String| {
-            let health = Health { failures: 0, down_until: Instant::now(), probing: false };
+            let health = Health {
+                failures: 0,
+                why: String::new(),
+                down_until: Instant::now(),
+                probing: false,
+            };
             Ok(Postoffice { endpoint: Endpoint::new(url, options)?, health: Mutex::new(health) })
         };
         Ok(Self {
@@ -112,7 +119,7 @@ impl Postoffices {
             Ok(answer) => self.judge(index, mails, &answer),
             Err(error) => {
                 self.went_down(index, None, &error);
-                let failure = Failure::unavailable(host, &error);
+                let failure = Failure::unreachable(host, &error);
                 if matches!(error, EndpointError::Connect(_)) {
                     return Next::Elsewhere(failure);
                 }
@@ -142,8 +149,8 @@ impl Postoffices {
             }
             408 | 425 => Next::Elsewhere(failure()),
             409 => {
-                let refusal = Refusal::new(RefusalKind::Unavailable, said);
-                let failure = Failure::KeyInUse(refusal).retry_after(retry_after);
+                let failure = Failure::key_in_use(&answer.relay.host, &said);
+                let failure = failure.retry_after(retry_after);
                 self.unclear(index, mails, failure)
             }
             400..=499 => self.settled(index, mails, answer::refused(answer, mails)),
@@ -184,6 +191,7 @@ impl Postoffices {
         let pause = retry_after.unwrap_or_default().max(doubled).min(self.down_max);
         health.failures = health.failures.saturating_add(1);
         health.down_until = Instant::now() + pause;
+        health.why = why.to_string();
         let host = postoffice.endpoint.host();
         tracing::warn!(postoffice = host, failures = health.failures, %why, "postoffice failed");
     }
@@ -214,8 +222,10 @@ impl Postoffices {
 
     fn all_down(&self) -> Failure {
         let soonest = &self.all[self.soonest()];
-        let wait = soonest.lock().down_until.saturating_duration_since(Instant::now());
-        Failure::unavailable(soonest.endpoint.host(), "does not answer").retry_after(Some(wait))
+        let health = soonest.lock();
+        let wait = health.down_until.saturating_duration_since(Instant::now());
+        let failure = Failure::unreachable(soonest.endpoint.host(), &health.why);
+        failure.retry_after(Some(wait))
     }
 }
 

@@ -27,6 +27,11 @@ pub(super) struct Caller {
 }
 
 impl Caller {
+    /// Whether somebody still wants to know.
+    pub(super) fn is_there(&self) -> bool {
+        !self.answer.is_closed()
+    }
+
     /// Tells; a caller that is gone does not mind.
     pub(super) fn tell(self, result: Result<Receipt, BoxError>) {
         let _ = self.answer.send(result);
@@ -44,11 +49,6 @@ impl Waiting {
             traceparent: mail.origin.traceparent,
             bytes,
         }
-    }
-
-    /// Whether somebody still wants to know.
-    fn is_wanted(&self) -> bool {
-        !self.caller.answer.is_closed()
     }
 }
 
@@ -111,12 +111,12 @@ impl Queue {
         while let Some(next) = state.waiting.front() {
             let fits = batch.len() < self.limits.batch_mails
                 && batch_bytes + next.bytes <= self.limits.batch_bytes;
-            if next.is_wanted() && !fits && !batch.is_empty() {
+            if next.caller.is_there() && !fits && !batch.is_empty() {
                 break;
             }
             let Some(next) = state.waiting.pop_front() else { break };
             state.waiting_bytes -= next.bytes;
-            if next.is_wanted() {
+            if next.caller.is_there() {
                 batch_bytes += next.bytes;
                 batch.push(next);
             }

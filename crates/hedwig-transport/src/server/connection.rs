@@ -1,14 +1,6 @@
 //! One connection, from its first byte to its end.
 
-use std::{
-    future::Future,
-    io,
-    net::SocketAddr,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc};
 
 use http::Request;
 use hyper::body::Incoming;
@@ -17,14 +9,14 @@ use hyper_util::{
     server::conn::auto,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite},
     sync::watch,
-    time::{Instant, Sleep, timeout},
+    time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
-use super::{ServerOptions, serve::RescuedService};
+use super::{ServerOptions, impatient::Impatient, serve::RescuedService};
 use crate::{Body, tls};
 
 /// What is known of the connection by which a request came: an extension of every request.
@@ -88,7 +80,8 @@ async fn answer<IO>(
         request.extensions_mut().insert(info.clone());
         service.clone().oneshot(request)
     });
-    let stream = TokioIo::new(PrefaceDeadline::new(stream, options.header_read_timeout));
+    let stream = Impatient::new(stream, options.header_read_timeout, options.write_timeout);
+    let stream = TokioIo::new(stream);
     let builder = http_builder(options);
     let mut connection = std::pin::pin!(builder.serve_connection(stream, service));
     let result = tokio::select! {
@@ -128,86 +121,7 @@ fn http_builder(options: &ServerOptions) -> auto::Builder<TokioExecutor> {
     builder
 }
 
-/// A query names every recipient, so the header may be long: a thousand recipients fit.
+/// A query names every recipient, and a URI may have 64 KiB.
 const HEADER_BYTES_MAX: usize = 128 * 1024;
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
-
-/// The first bytes of every HTTP/2 connection (RFC 9113 §3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// A stream whose first bytes must come in time.
-///
-/// hyper-util reads them to tell HTTP/2 from HTTP/1.1, and sets no limit of its own while it does.
-struct PrefaceDeadline<IO> {
-    stream: IO,
-    deadline: Option<Pin<Box<Sleep>>>,
-    matched: usize,
-}
-
-impl<IO> PrefaceDeadline<IO> {
-    fn new(stream: IO, limit: Duration) -> Self {
-        let deadline = tokio::time::sleep_until(Instant::now() + limit);
-        Self { stream, deadline: Some(Box::pin(deadline)), matched: 0 }
-    }
-
-    /// Forgets the deadline once the version can be told.
-    fn saw(&mut self, bytes: &[u8]) {
-        let rest = &PREFACE[self.matched..];
-        let common = bytes.iter().zip(rest).take_while(|(a, b)| a == b).count();
-        self.matched += common;
-        if common < bytes.len() || self.matched == PREFACE.len() {
-            self.deadline = None;
-        }
-    }
-}
-
-impl<IO: AsyncRead + Unpin> AsyncRead for PrefaceDeadline<IO> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        let Some(deadline) = self.deadline.as_mut() else { return read };
-        if read.is_ready() {
-            self.saw(&buffer.filled()[before..]);
-            return read;
-        }
-        match deadline.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Poll::Pending => Poll::Pending,
-        }
-    }
-}
-
-impl<IO: AsyncWrite + Unpin> AsyncWrite for PrefaceDeadline<IO> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}

@@ -4,6 +4,7 @@
 mod access;
 mod answer;
 mod connection;
+mod impatient;
 mod keys;
 mod line_ends;
 mod listener;

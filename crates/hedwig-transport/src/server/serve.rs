@@ -51,6 +51,8 @@ pub struct ServerOptions {
     pub header_read_timeout: Duration,
     /// How long a TLS handshake may take.
     pub handshake_timeout: Duration,
+    /// How long a client may take nothing of its answers.
+    pub write_timeout: Duration,
     /// How often an HTTP/2 client is asked for a sign of life, and how long it has to give one.
     pub ping_interval: Duration,
     /// How many requests an HTTP/2 connection may have under way.
@@ -65,6 +67,7 @@ impl Default for ServerOptions {
             connections_max: 1024,
             header_read_timeout: Duration::from_secs(60),
             handshake_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(60),
             ping_interval: Duration::from_secs(20),
             streams_max: 128,
             shutdown_timeout: Duration::from_secs(30),

@@ -1,5 +1,6 @@
 //! What the tests of this crate share: services that are told what to answer, and ways to ask.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test uses a part of it")]
 
 use std::{
