@@ -80,7 +80,7 @@ async fn what_is_no_batch_is_400_with_the_place() {
 
 #[tokio::test]
 async fn a_batch_without_a_mail_is_400() {
-    let answer = ask(&app(&Desk::default()), request(Bytes::from("EHLO a\r\n"))).await;
+    let answer = ask(&app(&Desk::default()), request(Bytes::from("EHLO a\r\nQUIT\r\n"))).await;
     answer.problem(400, "Empty batch");
     ask(&app(&Desk::default()), request(Bytes::new())).await.problem(400, "Empty body");
 }
@@ -107,16 +107,21 @@ async fn a_mail_too_large_in_a_batch_is_413() {
 }
 
 #[tokio::test]
-async fn line_ends_are_mended_but_not_those_of_binary_mails() {
+async fn bare_line_ends_are_for_binary_mails_only_and_the_last_line_is_ended() {
     let content = Content::from("x: y\n\na\rb\r\n");
     let plain = BatchMail { content: content.clone(), ..keyless(mail(1)) };
     let mut binary = plain.clone();
     binary.envelope.parameters.body = Some(Body::BinaryMime);
-    let (answer, desk) = ask_with(with_token(), &[plain, binary]).await;
-    assert_eq!(answer.status, 202, "{answer:?}");
+    let (answer, _) = ask_with(with_token(), &[plain]).await;
+    answer.problem(400, "Malformed batch");
+    assert!(answer.body["reply"].as_str().unwrap().starts_with("554 5.6.11 "));
+
+    let unended = BatchMail { content: Content::from("x: y"), ..keyless(mail(2)) };
+    let (answer, desk) = ask_with(with_token(), &[binary, unended]).await;
+    assert_eq!(answer.status, 202);
     let mails = desk.mails.lock().unwrap().clone();
-    assert_eq!(mails[0].content.to_bytes(), "x: y\r\n\r\na\r\nb\r\n");
-    assert_eq!(mails[1].content, content);
+    assert_eq!(mails[0].content, content);
+    assert_eq!(mails[1].content.to_bytes(), "x: y\r\n");
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ pub(super) fn normalise(message: Bytes) -> Bytes {
     normal.freeze()
 }
 
-/// Whether there is a NUL, which no mail may have (RFC 5322 §4.1) unless it is binary.
+/// Whether there is a NUL, which only a binary mail may have (RFC 5322 §4.1, RFC 3030 §3).
 pub(super) fn has_nul(message: &[u8]) -> bool {
     memchr(0, message).is_some()
 }

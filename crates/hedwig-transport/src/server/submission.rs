@@ -73,7 +73,7 @@ pub(super) fn read(
     match format {
         Format::Message => {
             let mut envelope = read_envelope(query, options.recipients_max)?;
-            let message = clean(body, false)?;
+            let message = clean(body)?;
             if message.len() > options.content_bytes_max {
                 return Err(too_large(options.content_bytes_max));
             }
@@ -99,17 +99,17 @@ fn read_batch(body: Bytes, options: &MessagesOptions) -> Result<Vec<BatchMail>, 
     if mails.is_empty() {
         return Err(bad_request("Empty batch", "There is no mail in the batch."));
     }
-    for mail in &mut mails {
-        let binary = mail.envelope.parameters.body == Some(Body::BinaryMime);
-        if !binary {
-            mail.content = Content::new(clean(mail.content.to_bytes(), binary)?);
-        }
+    // Bare CRs and LFs have been refused by the parser already.
+    let text = |mail: &&mut BatchMail| mail.envelope.parameters.body != Some(Body::BinaryMime);
+    for mail in mails.iter_mut().filter(text) {
+        mail.content = Content::new(clean(mail.content.to_bytes())?);
     }
     Ok(mails)
 }
 
-fn clean(message: Bytes, binary: bool) -> Result<Bytes, Problem> {
-    if !binary && line_ends::has_nul(&message) {
+/// The message with its line ends mended, unless it has a NUL, which only binary mails may have.
+fn clean(message: Bytes) -> Result<Bytes, Problem> {
+    if line_ends::has_nul(&message) {
         return Err(bad_request("Malformed mail", "The message has a NUL in it."));
     }
     Ok(line_ends::normalise(message))
