@@ -1,5 +1,6 @@
 //! What a DKIM signature costs.
 #![allow(missing_docs, reason = "criterion's macros write an undocumented function")]
+#![allow(clippy::unwrap_used, reason = "a benchmark may stop at an error")]
 
 #[path = "../tests/support/keys.rs"]
 mod keys;

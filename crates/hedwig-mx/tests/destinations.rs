@@ -1,4 +1,5 @@
 //! Where the mail of a domain goes (RFC 5321 §5.1, RFC 7505).
+#![allow(clippy::unwrap_used, reason = "these are tests, outside of test functions")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Signatures hold for a verifier that shares no code with us: dkimpy.
+#![allow(clippy::unwrap_used, reason = "these are tests, outside of test functions")]
 
 #[path = "support/keys.rs"]
 mod keys;

@@ -1,4 +1,5 @@
 //! Mail must not come back to us (RFC 5321 §5.1), whoever writes the zone.
+#![allow(clippy::unwrap_used, reason = "these are tests, outside of test functions")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! When the next host is tried, and when it must not be.
+#![allow(clippy::unwrap_used, reason = "these are tests, outside of test functions")]
 
 mod support;
 

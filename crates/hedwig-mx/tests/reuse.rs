@@ -1,4 +1,5 @@
 //! Many mails on one connection.
+#![allow(clippy::unwrap_used, reason = "these are tests, outside of test functions")]
 
 mod support;
 

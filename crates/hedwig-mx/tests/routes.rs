@@ -1,4 +1,5 @@
 //! Mail that does not go where MX records say.
+#![allow(clippy::unwrap_used, reason = "these are tests, outside of test functions")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! TLS where it is to be had, and clear text only where it may be.
+#![allow(clippy::unwrap_used, reason = "these are tests, outside of test functions")]
 
 mod support;
 

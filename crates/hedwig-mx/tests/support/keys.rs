@@ -1,5 +1,6 @@
 //! DKIM keys for tests, as PEM text.
 #![allow(dead_code, reason = "the benchmark needs only some")]
+#![allow(clippy::unwrap_used, reason = "these are tests, outside of test functions")]
 
 use std::sync::LazyLock;
 

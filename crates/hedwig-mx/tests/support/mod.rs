@@ -1,5 +1,6 @@
 //! What the tests of delivery share: names, servers, mails.
 #![allow(dead_code, unused_imports, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, reason = "these are tests, outside of test functions")]
 
 mod server;
 
