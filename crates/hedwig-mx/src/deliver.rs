@@ -269,7 +269,10 @@ impl Deliverer {
         envelope: &Envelope,
         content: &Content,
     ) -> Result<Vec<Outcome>, Failure> {
-        if let Some(Pooled { mut connection, mails }) = self.pool.take(endpoint) {
+        while let Some(Pooled { mut connection, mails }) = self.pool.take(endpoint) {
+            if !connection.is_alive().await {
+                continue;
+            }
             match connection.send(envelope, content).await {
                 Ok(outcomes) if connection.is_open() || !all_not_available(&outcomes) => {
                     self.pool.put(endpoint, Pooled { connection, mails: mails + 1 });
@@ -320,14 +323,14 @@ impl From<ConnectError> for Failure {
     }
 }
 
-/// Whether the server heard nothing of the mail, as far as that can be known.
+/// Whether the server was gone, or was just going, before it looked at the mail.
 fn is_unheard(error: &SendError) -> bool {
-    let at_mail = matches!(
-        error.error,
-        ConnectionError::Closed { phase: Phase::Mail }
-            | ConnectionError::Io { phase: Phase::Mail, .. }
-    );
-    at_mail && !error.ambiguous
+    let phase = match &error.error {
+        ConnectionError::Closed { phase } | ConnectionError::Io { phase, .. } => phase,
+        ConnectionError::Refused { phase, reply } if reply.code() == SERVICE_NOT_AVAILABLE => phase,
+        _ => return false,
+    };
+    matches!(phase, Phase::Mail | Phase::Reset | Phase::Idle) && !error.ambiguous
 }
 
 fn all_not_available(outcomes: &[Outcome]) -> bool {

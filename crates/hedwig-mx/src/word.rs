@@ -45,6 +45,9 @@ pub(crate) fn of_connection_error(error: &ConnectionError, relay: Relay) -> Outc
         ConnectionError::Protocol { .. } => {
             say(Status::transient(5, 0), error.to_string(), Some(relay))
         }
+        ConnectionError::HelloName(_) => {
+            say(Status::transient(3, 5), error.to_string(), Some(relay))
+        }
         _ => say(Status::transient(4, 2), error.to_string(), Some(relay)),
     }
 }

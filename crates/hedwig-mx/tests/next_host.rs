@@ -27,7 +27,8 @@ async fn a_host_that_does_not_want_to_talk_is_passed_over() {
         Manners { hello: Some(String::new()), ..Manners::default() },
         Manners { mail: String::new(), ..Manners::default() },
         Manners { mail: "421 4.3.2 going down".into(), ..Manners::default() },
-        Manners { breaks_content: true, ..Manners::default() },
+        Manners { data: String::new(), ..Manners::default() },
+        Manners { data: "421 4.3.2 going down".into(), ..Manners::default() },
     ] {
         let greeting = manners.greeting.clone();
         let ([first, second], mx, _dns) = two(manners, Manners::default()).await;
@@ -103,13 +104,26 @@ async fn each_recipient_has_its_own_outcome() {
 async fn who_was_refused_for_good_is_not_offered_to_the_next_host() {
     let manners = Manners {
         recipients: vec![("nobody", "550 5.1.1 no such user".into())],
-        breaks_content: true,
+        data: String::new(),
         ..Manners::default()
     };
     let ([_first, second], mx, _dns) = two(manners, Manners::default()).await;
     let outcomes = deliver(&mx, ["a@example.com", "nobody@example.com"]).await;
     assert_eq!(outcomes.each_ref().map(short), ["done 2.0.0", "failed 5.1.1"]);
     assert_eq!(second.taken()[0].recipients, ["a@example.com"]);
+}
+
+#[tokio::test]
+async fn a_content_that_breaks_off_is_offered_to_the_next_host() {
+    let manners = Manners { breaks_content: true, ..Manners::default() };
+    let ([first, second], mx, _dns) = two(manners, Manners::default()).await;
+    let mut mail = support::mail(["bob@example.com"]);
+    // More than all buffers on the way hold: its end cannot have been sent when the server hangs up.
+    let line = format!("{}\r\n", "x".repeat(998));
+    mail.content = hedwig_envelope::Content::new(line.repeat(32 * 1024).into());
+    let outcomes = support::outcomes(&mx, mail).await;
+    assert_eq!(short(&outcomes[0]), "done 2.0.0", "{:?}", outcomes[0]);
+    assert_eq!((first.taken().len(), second.taken().len()), (0, 1));
 }
 
 #[tokio::test]

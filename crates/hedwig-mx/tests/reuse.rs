@@ -53,12 +53,21 @@ async fn a_refused_recipient_does_not_cost_the_connection() {
 
 #[tokio::test]
 async fn a_connection_found_dead_is_replaced() {
-    let (server, mx, _dns) = lab(Manners { mails_max: 1, ..Manners::default() }, |_| {}).await;
-    for _ in 0..3 {
-        let [outcome] = deliver(&mx, ["bob@example.com"]).await;
-        assert_eq!(short(&outcome), "done 2.0.0", "{outcome:?}");
+    let goodbye = Some("421 4.4.2 enough".to_owned());
+    let once = Manners { mails_max: 1, ..Manners::default() };
+    for manners in [
+        once.clone(),
+        Manners { goodbye: goodbye.clone(), ..once.clone() },
+        Manners { goodbye, waits_with_goodbye: true, ..once.clone() },
+        Manners { waits_with_goodbye: true, ..once },
+    ] {
+        let (server, mx, _dns) = lab(manners, |_| {}).await;
+        for _ in 0..3 {
+            let [outcome] = deliver(&mx, ["bob@example.com"]).await;
+            assert_eq!(short(&outcome), "done 2.0.0", "{outcome:?}");
+        }
+        assert_eq!((server.connections(), server.taken().len()), (3, 3));
     }
-    assert_eq!((server.connections(), server.taken().len()), (3, 3));
 }
 
 #[tokio::test]

@@ -22,6 +22,7 @@ pub(crate) struct Manners {
     pub(crate) mail: String,
     /// For recipients that begin with the text, another reply than 250; the first that fits.
     pub(crate) recipients: Vec<(&'static str, String)>,
+    pub(crate) data: String,
     /// After the final dot.
     pub(crate) content: String,
     /// In LMTP, after the final dot, for recipients that begin with the text.
@@ -29,6 +30,10 @@ pub(crate) struct Manners {
     pub(crate) tls: Tls,
     /// Hangs up after so many mails, without having been asked.
     pub(crate) mails_max: usize,
+    /// What it says then, if anything.
+    pub(crate) goodbye: Option<String>,
+    /// Whether it waits for the next MAIL before it says so.
+    pub(crate) waits_with_goodbye: bool,
     /// Hangs up in the middle of the content.
     pub(crate) breaks_content: bool,
 }
@@ -50,10 +55,13 @@ impl Default for Manners {
             hello: None,
             mail: "250 2.1.0 sender ok".into(),
             recipients: Vec::new(),
+            data: "354 go on".into(),
             content: "250 2.0.0 taken".into(),
             contents: Vec::new(),
             tls: Tls::NotOffered,
             mails_max: usize::MAX,
+            goodbye: None,
+            waits_with_goodbye: false,
             breaks_content: false,
         }
     }
@@ -236,7 +244,13 @@ impl Session {
                 _ => self.say("502 5.5.1 what?").await?,
             }
         }
-        Ok(())
+        if self.manners.waits_with_goodbye {
+            self.line().await?;
+        }
+        match self.manners.goodbye.clone() {
+            Some(goodbye) => self.say(&goodbye).await,
+            None => Ok(()),
+        }
     }
 
     async fn hello(&mut self) -> io::Result<()> {
@@ -250,7 +264,8 @@ impl Session {
     }
 
     async fn data(&mut self, sender: &str, recipients: &[String]) -> io::Result<()> {
-        self.say("354 go on").await?;
+        let reply = self.manners.data.clone();
+        self.say(&reply).await?;
         let mut content = String::new();
         loop {
             let line = self.line().await?;
@@ -290,6 +305,8 @@ impl Session {
             Tls::Refused(reply) => self.say(&reply).await,
             Tls::Broken => {
                 self.say("220 2.0.0 go on").await?;
+                let mut hello = [0; 1];
+                self.stream.read_exact(&mut hello).await?;
                 self.say("this is no handshake, this is a song").await?;
                 Err(io::ErrorKind::InvalidData.into())
             }

@@ -64,6 +64,12 @@ impl Connection {
         self.session.is_open()
     }
 
+    /// Whether a connection that waited for its next mail can still be used, as far as can be told without
+    /// asking the server: it has not hung up, and not said 421 unasked. Drop the connection when not.
+    pub async fn is_alive(&mut self) -> bool {
+        self.is_open() && self.wire.is_silent().await
+    }
+
     /// Goes on over TLS and says EHLO again (RFC 3207).
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use std::{
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::{
-    io::AsyncReadExt,
+    io::{AsyncRead, AsyncReadExt, ReadBuf},
     time::{Instant, Sleep, sleep_until},
 };
 
@@ -72,6 +72,18 @@ impl Wire {
                 }
             }
         }
+    }
+
+    /// Whether the server has neither said anything nor hung up, as far as is known here. What it said is
+    /// lost with the answer.
+    pub(super) async fn is_silent(&mut self) -> bool {
+        let mut octet = [0];
+        let mut buffer = ReadBuf::new(&mut octet);
+        let silent = poll_fn(|context| {
+            let read = Pin::new(&mut self.stream).poll_read(context, &mut buffer);
+            Poll::Ready(read.is_pending())
+        });
+        self.input.is_empty() && silent.await
     }
 
     fn fill_output(&mut self, session: &mut Session) {
