@@ -62,7 +62,7 @@ impl<S: MailService> Service<Mail> for Attempts<S> {
         let recipients = mail.envelope.recipients.clone();
         Box::pin(async move {
             let result = inner.oneshot(mail).await;
-            let delay = Timestamp::now().duration_since(came_at).as_secs_f64().max(0.0);
+            let delay = seconds_since(came_at);
             match &result {
                 Ok(receipt) => {
                     for (recipient, outcome) in recipients.iter().zip(&receipt.outcomes) {
@@ -88,7 +88,7 @@ fn log_outcome(id: MailId, recipient: &Recipient, delay: f64, outcome: &Outcome)
         %id,
         to = %recipient.address,
         relay = relay_text(answer.relay.as_ref()),
-        delay = format_args!("{delay:.2}"),
+        delay,
         dsn = %answer.status,
         status,
         ambiguous = answer.ambiguous.then_some(true),
@@ -102,12 +102,18 @@ fn log_error(id: MailId, recipients: usize, delay: f64, error: &BoxError) {
     tracing::info!(
         %id,
         recipients,
-        delay = format_args!("{delay:.2}"),
+        delay,
         status = "deferred",
         reply = %refusal.reply,
         error = %error,
         "attempt"
     );
+}
+
+/// In hundredths: finer is noise in a log.
+fn seconds_since(then: Timestamp) -> f64 {
+    let seconds = Timestamp::now().duration_since(then).as_secs_f64().max(0.0);
+    (seconds * 100.0).round() / 100.0
 }
 
 /// `host[ip]:port`, as far as it is known.

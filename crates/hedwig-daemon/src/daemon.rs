@@ -13,7 +13,7 @@ use crate::{
 /// What makes one daemon different from another: its settings, and what it composes of them.
 pub trait Daemon {
     /// All that it needs to know, read and found right.
-    type Configuration: Send;
+    type Configuration: Send + 'static;
 
     /// Its name and its table of settings.
     const SCOPE: &'static Scope;
@@ -35,7 +35,7 @@ pub trait Daemon {
         configuration: Self::Configuration,
         manager: ServiceManager,
         stop: Stop,
-    ) -> impl Future<Output = Result<(), Failure>> + Send;
+    ) -> impl Future<Output = Result<(), Failure>> + Send + 'static;
 }
 
 /// Runs a daemon's program: arguments in, the first being its name, exit code out.

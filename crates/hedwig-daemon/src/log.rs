@@ -45,8 +45,13 @@ pub struct Options {
 
 /// Sends what is logged from here on to standard error.
 ///
-/// In a program that has its own subscriber, that one stays.
+/// In a program that has its own subscriber, that one stays. A panic becomes a line like any other.
 pub fn start(options: &Options) {
+    std::panic::set_hook(Box::new(|panic| {
+        let location = panic.location().map(tracing::field::display);
+        let reason = panic.payload_as_str().unwrap_or("no message");
+        tracing::error!(location, reason, "a part of the program panicked");
+    }));
     let filter = tracing_subscriber::EnvFilter::new(&options.filter.0);
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(CleanLines);
     // Refused only where somebody else has set a subscriber, whose business it is then.

@@ -3,7 +3,7 @@
 use std::{future::IntoFuture, net::SocketAddr};
 
 use hedwig_daemon::{
-    AttemptsLayer, Failure, Metrics, Parts, ServiceManager, Stop, admin,
+    AttemptsLayer, Failure, HopLimitLayer, Metrics, Parts, ServiceManager, Stop, admin,
     control::{Control, serve_control},
     spool,
 };
@@ -33,6 +33,7 @@ pub fn accepting(
         // Outside the limit: who finds it full is told 451 at once and does not wait in line.
         .layer(LoadShedLayer::new())
         .layer(GlobalConcurrencyLimitLayer::new(configuration.mails_max))
+        .layer(HopLimitLayer)
         .layer(ReceivedLayer::new(configuration.hostname.as_str()))
         .service(CutThrough::new(postoffice, spool, configuration.within))
 }

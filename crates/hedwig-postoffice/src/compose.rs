@@ -3,7 +3,7 @@
 use std::future::IntoFuture;
 
 use hedwig_daemon::{
-    AttemptsLayer, Failure, Metrics, Parts, ServiceManager, Stop, admin,
+    AttemptsLayer, Failure, HopLimitLayer, Metrics, Parts, ServiceManager, Stop, admin,
     control::{Control, serve_control},
     spool,
 };
@@ -28,6 +28,7 @@ pub fn accepting(
         // Outside the limit: who finds it full is told 503 at once and does not wait in line.
         .layer(LoadShedLayer::new())
         .layer(GlobalConcurrencyLimitLayer::new(configuration.listener.mails_max))
+        .layer(HopLimitLayer)
         .layer(ReceivedLayer::new(configuration.hostname.as_str()))
         .service(spool)
 }

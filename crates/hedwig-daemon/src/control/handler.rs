@@ -7,7 +7,7 @@ use std::{
 
 use hedwig_envelope::MailId;
 use hedwig_spool::{Filter, Selection, Spool, SpoolError};
-use hedwig_transport::{Body, full, problem};
+use hedwig_transport::{Body, Problem, full, problem};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use tower::Service;
 
@@ -41,13 +41,13 @@ impl Control {
             ("", Method::GET) => self.list(&query).await,
             (id, Method::GET) => self.show(id).await,
             (verb, Method::POST) => self.act(verb, &query).await,
-            _ => Err(problem(
+            _ => Err(Box::new(Problem::new(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "Method Not Allowed",
                 "The queue is read with GET and acted on with POST.",
-            )),
+            ))),
         };
-        answer.unwrap_or_else(|problem| problem)
+        answer.unwrap_or_else(|problem| problem.into_response())
     }
 
     async fn list(&self, query: &str) -> Answer {
@@ -74,7 +74,7 @@ impl Control {
             Some(mail) => Ok(json(&mail)),
             None => {
                 let detail = format!("There is no mail {id} here.");
-                Err(problem(StatusCode::NOT_FOUND, "No such mail", detail))
+                Err(Box::new(Problem::new(StatusCode::NOT_FOUND, "No such mail", detail)))
             }
         }
     }
@@ -83,7 +83,7 @@ impl Control {
         let verb = Verb::parse(verb).ok_or_else(|| {
             let names = Verb::ALL.map(Verb::name).join(", ");
             let detail = format!("What can be done to the queue is {names}.");
-            problem(StatusCode::NOT_FOUND, "No such action", detail)
+            Box::new(Problem::new(StatusCode::NOT_FOUND, "No such action", detail))
         })?;
         let choice = choice_of(query)?;
         if !choice.is_deliberate() {
@@ -123,9 +123,9 @@ impl Service<Request<Body>> for Control {
 }
 
 /// The answer, or one that says why there is none.
-type Answer = Result<Response<Body>, Response<Body>>;
+type Answer = Result<Response<Body>, Box<Problem>>;
 
-fn choice_of(query: &str) -> Result<Choice, Response<Body>> {
+fn choice_of(query: &str) -> Result<Choice, Box<Problem>> {
     Choice::from_query(query).map_err(bad_request)
 }
 
@@ -140,13 +140,14 @@ fn filter_of(choice: &Choice) -> Filter {
     }
 }
 
-fn bad_request(reason: impl ToString) -> Response<Body> {
-    problem(StatusCode::BAD_REQUEST, "Bad Request", reason.to_string())
+fn bad_request(reason: impl ToString) -> Box<Problem> {
+    Box::new(Problem::new(StatusCode::BAD_REQUEST, "Bad Request", reason.to_string()))
 }
 
-fn failed(error: SpoolError) -> Response<Body> {
+fn failed(error: SpoolError) -> Box<Problem> {
     tracing::error!(%error, "the spool did not do what an operator asked");
-    problem(StatusCode::SERVICE_UNAVAILABLE, "The spool fails", error.to_string())
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    Box::new(Problem::new(status, "The spool fails", error.to_string()))
 }
 
 fn json(value: &impl serde::Serialize) -> Response<Body> {

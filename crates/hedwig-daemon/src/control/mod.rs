@@ -74,3 +74,6 @@ impl Verb {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,7 +29,13 @@ pub(crate) enum Server {
     /// Nobody has the spool, so this process opened it.
     Here { control: Control, spool: Spool },
     /// A daemon on another host.
-    Remote { client: HttpsClient, base: String, token: Option<Token> },
+    Remote(Box<Remote>),
+}
+
+pub(crate) struct Remote {
+    client: HttpsClient,
+    base: String,
+    token: Option<Token>,
 }
 
 type HttpsClient = Client<hyper_rustls::HttpsConnector<HttpConnector>, Body>;
@@ -68,7 +74,7 @@ impl Server {
             .enable_http1()
             .build();
         let client = Client::builder(TokioExecutor::new()).build(connector);
-        Ok(Self::Remote { client, base, token })
+        Ok(Self::Remote(Box::new(Remote { client, base, token })))
     }
 
     /// The mails of a choice.
@@ -121,7 +127,8 @@ impl Server {
                 let request = request.header(header::HOST, "localhost").body(empty())?;
                 read(sender.send_request(request).await?).await
             }
-            Self::Remote { client, base, token } => {
+            Self::Remote(remote) => {
+                let Remote { client, base, token } = remote.as_ref();
                 let mut request = Request::builder().method(method).uri(format!("{base}{target}"));
                 if let Some(token) = token {
                     request = request.header(header::AUTHORIZATION, token.authorization());
