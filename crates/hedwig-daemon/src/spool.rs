@@ -1,9 +1,14 @@
 //! The spool as both daemons set it: its settings, and how it is opened.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    fs::DirBuilder,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use hedwig_envelope::BoxError;
-use hedwig_spool::{Grouping, Spool, SpoolError, SpoolOptions};
+use hedwig_spool::{Grouping, Spool, SpoolOptions};
 
 use crate::settings::{Reading, Setting, Span};
 
@@ -44,7 +49,8 @@ impl Options {
     }
 }
 
-/// Opens a spool without holding up the runtime: it reads what the index does not know yet.
+/// Opens a spool without holding up the runtime: it reads what the index does not know yet. A directory
+/// that is not there is made, for this user's eyes only: mails lie in it.
 ///
 /// # Errors
 /// When it is in use, damaged, or its directory cannot be made.
@@ -55,6 +61,42 @@ pub async fn open(options: Options) -> Result<Spool, BoxError> {
         ..SpoolOptions::default()
     };
     let directory = options.directory;
-    let opened = tokio::task::spawn_blocking(move || Spool::open(directory, spool_options)).await?;
-    opened.map_err(|error: SpoolError| error.into())
+    let opened = tokio::task::spawn_blocking(move || {
+        make_directory(&directory)?;
+        Spool::open(directory, spool_options).map_err(BoxError::from)
+    });
+    opened.await?
+}
+
+fn make_directory(directory: &Path) -> Result<(), BoxError> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    made.map_err(|error| {
+        let directory = directory.display();
+        let way_out = "make it for the daemon's user, or name another one with --spool";
+        format!("the spool's directory {directory} cannot be made: {error}; {way_out}").into()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_new_directory_is_for_its_owner() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join("var/spool");
+        make_directory(&directory).unwrap();
+        let mode = std::fs::metadata(&directory).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        make_directory(&directory).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_made_is_told_with_the_way_out() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let error = make_directory(&file.path().join("spool")).unwrap_err().to_string();
+        assert!(error.ends_with("or name another one with --spool"), "{error}");
+    }
 }
