@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod accepting;
 mod attempts;
 mod command;
 mod daemon;
@@ -21,13 +22,14 @@ pub mod service_manager;
 pub mod settings;
 pub mod spool;
 
+pub use accepting::{Accepting, AcceptingLayer};
 pub use attempts::{Attempts, AttemptsLayer};
 pub use daemon::{Configured, Daemon, Failure, configure, run};
 pub use exit::Exit;
 pub use hops::{HopLimit, HopLimitLayer};
 pub use hostname::{HOSTNAME, Hostname, HostnameError};
 pub use listen::{ListenError, listen};
-pub use metrics::{Accepting, AcceptingLayer, Metrics};
+pub use metrics::Metrics;
 pub use parts::{GRACE, Parts};
 pub use reports::reporter;
 pub use service_manager::ServiceManager;

@@ -1,20 +1,14 @@
 //! Metrics for Prometheus, in the words of the RFCs.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::sync::Arc;
 
-use hedwig_envelope::{BoxError, Mail, MailService, Outcome, Receipt, State};
+use hedwig_envelope::{BoxError, Outcome, State};
 use hedwig_spool::{Counts, Spool};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
-use tower::{Layer, Service};
 
 use crate::queue::state_name;
 
@@ -61,12 +55,6 @@ impl Metrics {
         Self { registry: Arc::new(registry), accepted, refused, recipients, queue, quarantined }
     }
 
-    /// A layer that counts the mails that a service takes.
-    #[must_use]
-    pub fn accepting(&self) -> AcceptingLayer {
-        AcceptingLayer { metrics: self.clone() }
-    }
-
     /// All metrics as OpenMetrics text, with the queue as it is now.
     ///
     /// # Errors
@@ -96,57 +84,13 @@ impl Metrics {
         self.queue.get_or_create(&label).set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
-    fn count_mail(&self, result: &Result<Receipt, BoxError>) {
-        match result {
-            Ok(receipt) if receipt.is_done() => self.accepted.inc(),
-            _ => self.refused.inc(),
-        };
+    pub(crate) fn count_mail(&self, is_accepted: bool) {
+        if is_accepted { &self.accepted } else { &self.refused }.inc();
     }
 }
 
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-/// See [`Metrics::accepting`].
-#[derive(Clone, Debug)]
-pub struct AcceptingLayer {
-    metrics: Metrics,
-}
-
-impl<S> Layer<S> for AcceptingLayer {
-    type Service = Accepting<S>;
-
-    fn layer(&self, inner: S) -> Accepting<S> {
-        Accepting { inner, metrics: self.metrics.clone() }
-    }
-}
-
-/// What [`AcceptingLayer`] puts around a service.
-#[derive(Clone, Debug)]
-pub struct Accepting<S> {
-    inner: S,
-    metrics: Metrics,
-}
-
-impl<S: MailService> Service<Mail> for Accepting<S> {
-    type Response = Receipt;
-    type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Receipt, BoxError>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, mail: Mail) -> Self::Future {
-        let metrics = self.metrics.clone();
-        let result = self.inner.call(mail);
-        Box::pin(async move {
-            let result = result.await;
-            metrics.count_mail(&result);
-            result
-        })
     }
 }

@@ -3,7 +3,8 @@
 use std::{future::IntoFuture, net::SocketAddr};
 
 use hedwig_daemon::{
-    AttemptsLayer, Failure, HopLimitLayer, Metrics, Parts, ServiceManager, Stop, admin,
+    AcceptingLayer, AttemptsLayer, Failure, HopLimitLayer, Metrics, Parts, ServiceManager, Stop,
+    admin,
     control::{Control, serve_control},
     spool,
 };
@@ -29,7 +30,7 @@ pub fn accepting(
     spool: Spool,
 ) -> impl MailService {
     ServiceBuilder::new()
-        .layer(metrics.accepting())
+        .layer(AcceptingLayer::new(metrics.clone()))
         // Outside the limit: who finds it full is told 451 at once and does not wait in line.
         .layer(LoadShedLayer::new())
         .layer(GlobalConcurrencyLimitLayer::new(configuration.mails_max))
