@@ -55,9 +55,11 @@ impl Parts {
     pub async fn finish(mut self, grace: Duration) -> Result<(), Failure> {
         let stop = self.stop.clone();
         let first = tokio::select! {
+            // A part that ends because of the stop must not be taken for one that ended before it.
+            biased;
             () = stop.requested() => Ok(()),
             Some(ended) = self.tasks.join_next() => {
-                stop.ask();
+                stop.gracefully();
                 Err(early(ended))
             }
         };

@@ -47,8 +47,13 @@ impl Stop {
             self.at_once.cancel();
         } else {
             tracing::info!("stopping: what is under way is finished or put back");
-            self.graceful.cancel();
+            self.gracefully();
         }
+    }
+
+    /// Asks to stop gracefully, however often that was asked before.
+    pub fn gracefully(&self) {
+        self.graceful.cancel();
     }
 
     /// Waits for the wish to stop. The future lives on its own, as graceful shutdowns want it.

@@ -127,7 +127,7 @@ impl Walk {
         let mut filter = filter.clone();
         filter.ids.sort_unstable();
         filter.ids.dedup();
-        Self { filter, after: None, done: false }
+        Self { after: filter.after, filter, done: false }
     }
 }
 

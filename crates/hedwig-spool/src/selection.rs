@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use hedwig_envelope::{MailId, ReversePath, State};
 
-/// Which mails to show. What is not set does not narrow; empty, it is every mail.
+/// Which mails to show. What is not set does not narrow; empty, it is every mail that is not finished.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// These mails; empty, any.
@@ -15,6 +15,10 @@ pub struct Filter {
     pub state: Option<State>,
     /// Accepted longer ago than this.
     pub older_than: Option<Duration>,
+    /// Finished mails too. Without it they are shown only for their ids or a final state.
+    pub finished: bool,
+    /// Mails younger than this one, to read a long list in parts.
+    pub after: Option<MailId>,
     /// At most so many, the oldest first.
     pub limit: Option<usize>,
 }

@@ -299,7 +299,10 @@ on_both! {
         let state = |state| Filter { state: Some(state), ..Filter::default() };
         assert_eq!(list(state(State::Delivered)).await, []);
         assert_eq!(deliver_all(&spool, at(0)).await, 3);
-        assert_eq!(list(all).await, []);
+        assert_eq!(list(all.clone()).await, []);
+        assert_eq!(list(Filter { finished: true, ..all.clone() }).await, [id(1), id(2), id(3)]);
+        let page = Filter { finished: true, after: Some(id(1)), limit: Some(1), ..all };
+        assert_eq!(list(page).await, [id(2)]);
         assert_eq!(list(state(State::Delivered)).await, [id(1), id(2), id(3)]);
     }
 

@@ -51,19 +51,11 @@ impl Control {
     }
 
     async fn list(&self, query: &str) -> Answer {
-        let choice = choice_of(query)?;
-        let waiting_only = !choice.all && choice.ids.is_empty() && choice.state.is_none();
-        let mails = self.spool.list(&filter_of(&choice)).await.map_err(failed)?;
+        let mails = self.spool.list(&filter_of(&choice_of(query)?)).await.map_err(failed)?;
         let mut lines = Vec::new();
         for mail in &mails {
-            let waits = mail.recipients.iter().any(|recipient| !recipient.state.is_final());
-            if waiting_only && !waits {
-                continue;
-            }
-            // Only values that JSON can say are in there, and a Vec takes all bytes.
-            if serde_json::to_writer(&mut lines, mail).is_ok() {
-                lines.push(b'\n');
-            }
+            serde_json::to_writer(&mut lines, mail).map_err(bad_request)?;
+            lines.push(b'\n');
         }
         Ok(answer("application/jsonl", lines))
     }
@@ -89,7 +81,7 @@ impl Control {
         if !choice.is_deliberate() {
             return Err(bad_request("name mails by id or by a filter, or say all=true"));
         }
-        let filter = Filter { limit: None, ..filter_of(&choice) };
+        let filter = Filter { finished: false, after: None, limit: None, ..filter_of(&choice) };
         let selection =
             if filter.is_empty() { Selection::All } else { Selection::Matching(filter) };
         let recipients = match verb {
@@ -136,6 +128,8 @@ fn filter_of(choice: &Choice) -> Filter {
         sender: choice.sender.clone(),
         state: choice.state,
         older_than: choice.older_than,
+        finished: choice.all,
+        after: choice.after,
         limit: Some(choice.limit.unwrap_or(LIST_MAILS_MAX).min(LIST_MAILS_MAX)),
     }
 }

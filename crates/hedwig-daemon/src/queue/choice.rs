@@ -23,6 +23,8 @@ pub struct Choice {
     pub all: bool,
     /// At most so many mails.
     pub limit: Option<usize>,
+    /// Mails younger than this one, to read a long list in parts.
+    pub after: Option<MailId>,
 }
 
 impl Choice {
@@ -56,6 +58,7 @@ impl Choice {
             .iter()
             .for_each(|age| push("older_than", &format!("{}ms", age.as_millis())));
         self.limit.iter().for_each(|limit| push("limit", &limit.to_string()));
+        self.after.iter().for_each(|after| push("after", &after.to_string()));
         if self.all {
             push("all", "true");
         }
@@ -97,6 +100,7 @@ impl Choice {
                 self.older_than = Some(value.parse::<Span>().map_err(|e| wrong(&e))?.0);
             }
             "limit" => self.limit = Some(value.parse().map_err(|e| wrong(&e))?),
+            "after" => self.after = Some(value.parse().map_err(|e| wrong(&e))?),
             "all" => self.all = value.parse().map_err(|e| wrong(&e))?,
             _ => return Err(format!("there is no parameter {name:?}")),
         }
@@ -143,6 +147,7 @@ mod tests {
             older_than: Some(Duration::from_secs(300)),
             all: true,
             limit: Some(7),
+            after: Some("01ja0000000000000000000001".parse().unwrap()),
         };
         assert_eq!(Choice::from_query(&choice.to_query()), Ok(choice));
         assert_eq!(Choice::from_query(""), Ok(Choice::default()));

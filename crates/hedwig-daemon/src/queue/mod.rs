@@ -27,6 +27,9 @@ use crate::{
     spool,
 };
 
+/// How many mails one request of `list` asks for; a longer list is read in parts.
+const PAGE_MAILS: usize = 1000;
+
 /// What an operator asks for.
 #[derive(Debug)]
 pub(crate) struct Request {
@@ -202,15 +205,28 @@ async fn answer(
 
 async fn list(server: &Server, request: &Request, out: &mut impl Write) -> Result<Exit, BoxError> {
     let now = hedwig_envelope::Timestamp::now();
-    let choice = &request.choice;
-    let mails = server.list(choice).await?;
-    if request.json {
-        mails.iter().try_for_each(|mail| print::json(out, mail))?;
-    } else if mails.is_empty() {
+    let mut choice = request.choice.clone();
+    let mut left = request.choice.limit.unwrap_or(usize::MAX);
+    let mut is_first = true;
+    while left > 0 {
+        let asked = left.min(PAGE_MAILS);
+        choice.limit = Some(asked);
+        let page = server.list(&choice).await?;
+        if request.json {
+            page.iter().try_for_each(|mail| print::json(out, mail))?;
+        } else {
+            if is_first && !page.is_empty() {
+                print::list_header(out)?;
+            }
+            page.iter().try_for_each(|mail| print::list_mail(out, mail, &choice, now))?;
+        }
+        let Some(last) = page.last() else { break };
+        is_first = false;
+        choice.after = Some(last.id);
+        left = if page.len() < asked { 0 } else { left - asked };
+    }
+    if is_first && !request.json {
         writeln!(out, "Nothing waits{}.", if choice.is_deliberate() { " there" } else { "" })?;
-    } else {
-        print::list_header(out)?;
-        mails.iter().try_for_each(|mail| print::list_mail(out, mail, choice, now))?;
     }
     Ok(Exit::Done)
 }

@@ -215,7 +215,7 @@ impl Index {
 impl Filter {
     /// Whether finished mails can match.
     pub(crate) fn wants_finished(&self) -> bool {
-        !self.ids.is_empty() || self.state.is_some_and(|state| state.is_final())
+        self.finished || !self.ids.is_empty() || self.state.is_some_and(|state| state.is_final())
     }
 
     pub(crate) fn admits_mail(&self, row: &MailRow, now: Timestamp) -> bool {
