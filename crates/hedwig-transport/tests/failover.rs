@@ -122,6 +122,25 @@ async fn a_mail_that_the_first_may_have_taken_is_offered_to_nobody_else() {
 }
 
 #[tokio::test]
+async fn a_mail_whose_postoffice_dies_over_it_is_offered_to_nobody_else() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let dying = format!("http://{}", listener.local_addr().unwrap());
+    let death = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 64]).await;
+    });
+    let second = Desk::default();
+    let server = start(app(&second)).await;
+    let client = Client::new(options(vec![dying, server.url()])).unwrap();
+    send(&client, 1).await.unwrap_err();
+    death.await.unwrap();
+    send(&client, 1).await.unwrap_err();
+    assert_eq!(second.count(), 0);
+    assert!(send(&client, 2).await.unwrap().is_done());
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn after_its_hold_such_a_mail_goes_elsewhere_too() {
     let first = Script::default().answer(500, "oops");
     let second = Desk::default();

@@ -104,23 +104,21 @@ impl Postoffices {
         chunks: &Chunks,
         traceparent: Option<&str>,
     ) -> Next {
-        let postoffice = &self.all[index];
-        let host = postoffice.endpoint.host();
-        let answer_bytes_max = answer_bytes_max(mails);
-        let mut answer =
-            postoffice.endpoint.request(request(chunks, traceparent), answer_bytes_max).await;
-        if matches!(answer, Err(EndpointError::Broken(_))) {
+        let endpoint = &self.all[index].endpoint;
+        let ask = || endpoint.request(request(chunks, traceparent), answer_bytes_max(mails));
+        let mut answer = ask().await;
+        let broken = matches!(answer, Err(EndpointError::Broken(_)));
+        if broken {
             // Most likely a pooled connection that it was just closing. Asking the same one again is
             // safe, for it knows the keys.
-            answer =
-                postoffice.endpoint.request(request(chunks, traceparent), answer_bytes_max).await;
+            answer = ask().await;
         }
         match answer {
             Ok(answer) => self.judge(index, mails, &answer),
             Err(error) => {
                 self.went_down(index, None, &error);
-                let failure = Failure::unreachable(host, &error);
-                if matches!(error, EndpointError::Connect(_)) {
+                let failure = Failure::unreachable(endpoint.host(), &error);
+                if matches!(error, EndpointError::Connect(_)) && !broken {
                     return Next::Elsewhere(failure);
                 }
                 self.unclear(index, mails, failure)
@@ -129,36 +127,39 @@ impl Postoffices {
     }
 
     fn judge(&self, index: usize, mails: &[BatchMail], answer: &EndpointAnswer) -> Next {
+        let status = answer.status.as_u16();
+        if status == 202 {
+            return self.judge_accepted(index, mails, answer);
+        }
         let retry_after = answer.retry_after();
-        let said = answer::describe(answer);
-        let failure = || Failure::unavailable(&answer.relay.host, &said).retry_after(retry_after);
-        match answer.status.as_u16() {
-            202 => match answer::receipts(answer, mails) {
-                Some(receipts) => self.settled(index, mails, Ok(receipts)),
-                None => {
-                    let what = "its answer 202 is not about what it was sent";
-                    self.went_down(index, None, &what);
-                    let failure = Failure::unavailable(&answer.relay.host, what);
-                    self.unclear(index, mails, failure)
-                }
-            },
+        let (host, said) = (&answer.relay.host, answer::describe(answer));
+        let failure = Failure::unavailable(host, &said).retry_after(retry_after);
+        match status {
             // Nothing was taken: what it has against us, or against now, others may not have.
             401 | 403 | 429 | 503 => {
                 self.went_down(index, retry_after, &said);
-                Next::Elsewhere(failure())
+                Next::Elsewhere(failure)
             }
-            408 | 425 => Next::Elsewhere(failure()),
+            408 | 425 => Next::Elsewhere(failure),
             409 => {
-                let failure = Failure::key_in_use(&answer.relay.host, &said);
-                let failure = failure.retry_after(retry_after);
+                let failure = Failure::key_in_use(host, &said).retry_after(retry_after);
                 self.unclear(index, mails, failure)
             }
             400..=499 => self.settled(index, mails, answer::refused(answer, mails)),
             _ => {
                 self.went_down(index, retry_after, &said);
-                self.unclear(index, mails, failure())
+                self.unclear(index, mails, failure)
             }
         }
+    }
+
+    fn judge_accepted(&self, index: usize, mails: &[BatchMail], answer: &EndpointAnswer) -> Next {
+        if let Some(receipts) = answer::receipts(answer, mails) {
+            return self.settled(index, mails, Ok(receipts));
+        }
+        let what = "its answer 202 is not about what it was sent";
+        self.went_down(index, None, &what);
+        self.unclear(index, mails, Failure::unavailable(&answer.relay.host, what))
     }
 
     fn settled(
