@@ -184,6 +184,48 @@ async fn a_mail_refused_by_the_service_fails_alone_in_its_batch() {
 }
 
 #[tokio::test]
+async fn a_batch_that_is_refused_with_a_word_on_each_is_not_sent_again() {
+    let desk = Desk::default();
+    for text in ["one", "two"] {
+        desk.next(move |_| Err(Refusal::new(RefusalKind::KeyReused, text).into()));
+    }
+    let (service, requests) = counted(app(&desk));
+    let server = start(service).await;
+    let options = ClientOptions { requests_max: 1, ..client_options(&[&server]) };
+    let receipts = all(&Client::new(options).unwrap(), (1..=2).map(mail)).await;
+    let texts = receipts.iter().map(|receipt| match &receipt.outcomes[..] {
+        [Outcome::Failed(answer)] => answer.reply.text(),
+        _ => panic!("{receipt:?}"),
+    });
+    assert_eq!(texts.collect::<Vec<_>>(), ["one", "two"]);
+    assert_eq!(requests.load(Ordering::SeqCst), 1);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_trace_is_passed_on_unless_a_request_belongs_to_several() {
+    let trace = |digit: char| format!("00-{}-{}-01", digit.to_string().repeat(32), "b".repeat(16));
+    for (traces, passed) in [
+        ([Some('a'), Some('a')], Some(trace('a'))),
+        ([None, Some('c')], Some(trace('c'))),
+        ([Some('a'), Some('c')], None),
+    ] {
+        let desk = Desk::default();
+        let server = start(app(&desk)).await;
+        let options = ClientOptions { requests_max: 1, ..client_options(&[&server]) };
+        let mails = traces.into_iter().zip(1..).map(|(digit, number)| {
+            let mut mail = mail(number);
+            mail.origin.traceparent = digit.map(trace);
+            mail
+        });
+        all(&Client::new(options).unwrap(), mails).await;
+        let got = desk.mails.lock().unwrap().clone();
+        assert!(got.iter().all(|mail| mail.origin.traceparent == passed), "{got:?}");
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn the_same_mail_twice_at_once_is_made_once_at_a_time() {
     let desk = Desk::default();
     let server = start(app(&desk)).await;

@@ -87,3 +87,27 @@ async fn a_client_that_does_not_listen_is_shown_the_door() {
     while stream.write_all(REQUEST).await.is_ok() {}
     server.stop().await;
 }
+
+#[tokio::test]
+async fn raw_angle_brackets_are_understood_as_people_type_them() {
+    let desk = Desk::default();
+    let server = start_with(app(&desk), ServerOptions::default(), None).await;
+    let request = String::from_utf8(REQUEST.to_vec()).unwrap();
+    let request =
+        request.replace("from=&to=b@example.net", "from=<a@example.org>&to=<b@example.net>");
+    let mut stream = connect(&server).await;
+    // However it is cut into pieces.
+    let (first, rest) = request.split_at(20);
+    stream.write_all(first.as_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
+    tokio::task::yield_now().await;
+    stream.write_all(rest.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
+    assert!(answer.to_ascii_lowercase().contains("connection: close"), "{answer}");
+    let envelope = desk.only().envelope;
+    assert_eq!(envelope.sender.to_string(), "a@example.org");
+    assert_eq!(envelope.recipients[0].address.as_str(), "b@example.net");
+    server.stop().await;
+}

@@ -8,43 +8,39 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Sleep, sleep},
 };
 
-/// A stream that ends when its first bytes do not come in time, or when the client takes nothing of what is
+use super::request_line;
+
+/// A stream that ends when its first line does not come in time, or when the client takes nothing of what is
 /// written to it.
 ///
 /// hyper-util reads the first bytes to tell HTTP/2 from HTTP/1.1, and waits for them forever; hyper waits
 /// forever for a client that does not read.
 pub(super) struct Impatient<IO> {
     stream: IO,
-    preface: Option<Deadline>,
-    matched: usize,
+    first: FirstLine,
     stalled: Option<Deadline>,
     write_timeout: Duration,
 }
 
 type Deadline = Pin<Box<Sleep>>;
 
-/// The first bytes of every HTTP/2 connection (RFC 9113 §3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// What was read before the first line was whole.
+enum FirstLine {
+    Awaited { read: Vec<u8>, deadline: Deadline },
+    PassedOn(Bytes),
+}
 
 impl<IO> Impatient<IO> {
-    pub(super) fn new(stream: IO, preface_timeout: Duration, write_timeout: Duration) -> Self {
-        let preface = Some(Box::pin(sleep(preface_timeout)));
-        Self { stream, preface, matched: 0, stalled: None, write_timeout }
-    }
-
-    /// Forgets the first deadline once the version can be told.
-    fn saw(&mut self, bytes: &[u8]) {
-        let rest = &PREFACE[self.matched..];
-        let common = bytes.iter().zip(rest).take_while(|(a, b)| a == b).count();
-        self.matched += common;
-        if common < bytes.len() || self.matched == PREFACE.len() {
-            self.preface = None;
-        }
+    pub(super) fn new(stream: IO, first_line_timeout: Duration, write_timeout: Duration) -> Self {
+        let deadline = Box::pin(sleep(first_line_timeout));
+        let first = FirstLine::Awaited { read: Vec::new(), deadline };
+        Self { stream, first, stalled: None, write_timeout }
     }
 
     /// Lets the client be slow to take what is written, but not for ever.
@@ -64,21 +60,43 @@ impl<IO> Impatient<IO> {
     }
 }
 
+impl<IO: AsyncRead + Unpin> Impatient<IO> {
+    /// Reads until the first line is whole, or nothing more comes.
+    fn poll_first_line(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let FirstLine::Awaited { read, deadline } = &mut self.first {
+            let mut chunk = [0; 2048];
+            let mut buffer = ReadBuf::new(&mut chunk);
+            match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
+                Poll::Ready(result) => result?,
+                Poll::Pending => {
+                    ready!(deadline.as_mut().poll(context));
+                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                }
+            }
+            read.extend_from_slice(buffer.filled());
+            if buffer.filled().is_empty() || request_line::is_complete(read) {
+                let read = request_line::mend(std::mem::take(read));
+                self.first = FirstLine::PassedOn(read.into());
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl<IO: AsyncRead + Unpin> AsyncRead for Impatient<IO> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        let Some(deadline) = self.preface.as_mut() else { return read };
-        if read.is_ready() {
-            self.saw(&buffer.filled()[before..]);
-            return read;
+        ready!(self.poll_first_line(context))?;
+        if let FirstLine::PassedOn(read) = &mut self.first
+            && !read.is_empty()
+        {
+            buffer.put_slice(&read.split_to(read.len().min(buffer.remaining())));
+            return Poll::Ready(Ok(()));
         }
-        ready!(deadline.as_mut().poll(context));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+        Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 

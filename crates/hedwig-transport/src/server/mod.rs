@@ -10,6 +10,7 @@ mod line_ends;
 mod listener;
 mod messages;
 mod receive;
+mod request_line;
 mod router;
 mod serve;
 mod submission;
