@@ -137,7 +137,7 @@ impl Session {
             ),
             (parameters.priority.is_some() && !options.mt_priority, "MT-PRIORITY"),
             (parameters.deliver_by.is_some() && !options.deliver_by, "BY"),
-            (parameters.hold.is_some() && options.future_release.is_none(), "HOLD"),
+            (parameters.hold.is_some() && options.future_release.is_none(), "HOLDFOR or HOLDUNTIL"),
         ];
         if let Some((_, keyword)) = not_offered.iter().find(|(is_refused, _)| *is_refused) {
             return Some(replies::parameter_not_offered(keyword));
