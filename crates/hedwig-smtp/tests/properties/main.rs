@@ -1,4 +1,5 @@
 //! Properties: what is written is read back, and however bytes are cut, the same mail comes out.
+#![allow(clippy::unwrap_used, reason = "these are tests")]
 
 mod oracle;
 mod pair;

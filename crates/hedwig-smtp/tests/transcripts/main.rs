@@ -4,6 +4,7 @@
 //! `\`; `\r`, `\n`, `\0`, `\xHH` and `\\` stand for what they always do. Lines of one side that follow each
 //! other go in one piece, and in a second run byte by byte: the outcome must be the same. The other
 //! commands are in `server.rs` and `client.rs`.
+#![allow(clippy::unwrap_used, reason = "these are tests")]
 
 mod client;
 mod script;
