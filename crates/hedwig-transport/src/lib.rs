@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod body;
+mod json;
 mod problem;
 mod text;
 mod token;
@@ -12,6 +13,7 @@ pub mod tls;
 
 pub use body::{Body, empty, full};
 pub use client::{Client, ClientOptions};
+pub use json::json;
 pub use problem::{PROBLEM_JSON, Problem, problem};
 pub use server::{
     ConnectionInfo, Messages, MessagesOptions, Router, Serve, ServerOptions, messages, serve,

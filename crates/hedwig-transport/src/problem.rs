@@ -129,7 +129,9 @@ impl Problem {
     #[must_use]
     pub fn into_response(self) -> Response<Body> {
         let status = self.0.status;
-        let mut response = Response::new(full(self.to_json()));
+        // Strings, a number and lists of strings: nothing in here can fail to be JSON.
+        let json = serde_json::to_vec(&self.0).unwrap_or_else(|_| b"{}".to_vec());
+        let mut response = Response::new(full(json));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
@@ -140,11 +142,6 @@ impl Problem {
             headers.entry(header::RETRY_AFTER).or_insert(RETRY_AFTER_DEFAULT);
         }
         response
-    }
-
-    fn to_json(&self) -> Vec<u8> {
-        // Strings, a number and lists of strings: nothing in here can fail to be JSON.
-        serde_json::to_vec(&self.0).unwrap_or_else(|_| b"{}".to_vec())
     }
 }
 

@@ -9,7 +9,7 @@ use hedwig_envelope::{
 use http::{HeaderValue, Response, StatusCode, header};
 
 use crate::{
-    AcceptedMail, AcceptedMails, AcceptedRecipient, Body, MESSAGES_PATH, Problem, full,
+    AcceptedMail, AcceptedMails, AcceptedRecipient, Body, MESSAGES_PATH, Problem, json,
     text::printable,
 };
 
@@ -82,15 +82,11 @@ fn told(mails: &[HandedIn]) -> Vec<AcceptedMail> {
 
 fn accepted(mails: &[HandedIn]) -> Response<Body> {
     let answer = AcceptedMails { messages: told(mails) };
-    // Strings and numbers: nothing in here can fail to be JSON.
-    let mut response = Response::new(full(serde_json::to_vec(&answer).unwrap_or_default()));
-    *response.status_mut() = StatusCode::ACCEPTED;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let mut response = json(StatusCode::ACCEPTED, &answer);
     if let [mail] = answer.messages.as_slice()
         && let Ok(location) = HeaderValue::from_str(&format!("{MESSAGES_PATH}/{}", mail.id))
     {
-        headers.insert(header::LOCATION, location);
+        response.headers_mut().insert(header::LOCATION, location);
     }
     response
 }

@@ -13,9 +13,7 @@ use hedwig_envelope::{
     BoxError, BoxMailService, Mail, MailId, MailService, MailStatus, Origin, Protocol,
 };
 use hedwig_smtp::batch::BatchMail;
-use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts,
-};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header, request::Parts};
 use http_body::Body as _;
 use tower::{Service, ServiceExt, util::BoxCloneSyncService};
 
@@ -29,7 +27,7 @@ use super::{
     serve::rescued,
     submission::{self, Format},
 };
-use crate::{Body, MESSAGES_PATH, Problem, Token, full, text::printable};
+use crate::{Body, MESSAGES_PATH, Problem, Token, json, text::printable};
 
 /// Something that knows how far a mail has come: an alias for every such [`tower::Service`].
 pub trait TrackerService:
@@ -241,15 +239,7 @@ impl Inner {
             Err(error) => return Ok(rescued(&error)),
         };
         let status = status.ok_or_else(|| no_such_mail(&format!("{MESSAGES_PATH}/{id}")))?;
-        let json = serde_json::to_vec(&status).map_err(|error| {
-            tracing::error!(%id, %error, "a mail's state cannot be written");
-            let detail = "The mail's state cannot be written.";
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error", detail)
-        })?;
-        let mut response = Response::new(full(json));
-        let kind = HeaderValue::from_static("application/json");
-        response.headers_mut().insert(header::CONTENT_TYPE, kind);
-        Ok(response)
+        Ok(json(StatusCode::OK, &status))
     }
 }
 
