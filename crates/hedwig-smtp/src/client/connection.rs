@@ -19,7 +19,7 @@ use crate::{
 /// A connection to a server, greeted and ready for mails.
 ///
 /// It is for one mail at a time and many in a row. Dropping a future of it in the middle leaves the
-/// connection in the middle too: drop the connection then.
+/// connection in the middle too, where it is of no more use.
 pub struct Connection {
     session: Session,
     wire: Wire,
@@ -58,10 +58,11 @@ impl Connection {
         self.session.relay()
     }
 
-    /// Whether another mail can be sent. `false` after an error, a 421 or QUIT.
+    /// Whether another mail can be sent. `false` after an error, a 421, or when a future of this
+    /// connection was dropped in the middle.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.session.is_open()
+        self.session.is_ready()
     }
 
     /// Whether a connection that waited for its next mail can still be used, as far as can be told without
@@ -85,26 +86,35 @@ impl Connection {
             Event::StartTls => {}
             other => return Err(self.error(other)),
         }
-        let clear: BoxStream = std::mem::replace(&mut self.wire.stream, Box::new(empty()));
-        let handshake = TlsConnector::from(config).connect(server_name, clear);
-        let secure = match timeout(self.handshake_time, handshake).await {
-            Ok(Ok(secure)) => secure,
-            Ok(Err(error)) => {
+        let description = match self.shake_hands(config, server_name).await {
+            Ok(description) => description,
+            Err(error) => {
                 self.session.disconnected();
-                return Err(ConnectionError::Tls(error));
-            }
-            Err(_) => {
-                self.session.disconnected();
-                return Err(ConnectionError::TimedOut { phase: Phase::StartTls });
+                return Err(error);
             }
         };
-        let description = describe_tls(secure.get_ref().1);
-        self.wire.stream = Box::new(secure);
         self.session.tls_started(description, now())?;
         match self.next_event().await {
             Event::Ready => Ok(()),
             other => Err(self.error(other)),
         }
+    }
+
+    /// Puts TLS over the stream; what was agreed on.
+    async fn shake_hands(
+        &mut self,
+        config: Arc<ClientConfig>,
+        server_name: ServerName<'static>,
+    ) -> Result<String, ConnectionError> {
+        let clear: BoxStream = std::mem::replace(&mut self.wire.stream, Box::new(empty()));
+        let handshake = TlsConnector::from(config).connect(server_name, clear);
+        let secure = timeout(self.handshake_time, handshake)
+            .await
+            .map_err(|_| ConnectionError::TimedOut { phase: Phase::StartTls })?
+            .map_err(ConnectionError::Tls)?;
+        let description = describe_tls(secure.get_ref().1);
+        self.wire.stream = Box::new(secure);
+        Ok(description)
     }
 
     /// Sends a mail: one outcome for each recipient, in the envelope's order. Whatever the outcomes, the

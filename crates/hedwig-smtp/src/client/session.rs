@@ -140,6 +140,15 @@ impl Session {
         self.state != State::Closed
     }
 
+    /// Whether a command can be begun now.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.state == State::Ready
+            && self.transaction.is_none()
+            && self.expected.is_empty()
+            && self.events.is_empty()
+    }
+
     /// Sends a mail; [`Event::Sent`] tells what became of it.
     ///
     /// # Errors
@@ -241,11 +250,7 @@ impl Session {
     }
 
     fn check_ready(&self) -> Result<(), NotReady> {
-        let is_ready = self.state == State::Ready
-            && self.transaction.is_none()
-            && self.expected.is_empty()
-            && self.events.is_empty();
-        if is_ready { Ok(()) } else { Err(NotReady) }
+        if self.is_ready() { Ok(()) } else { Err(NotReady) }
     }
 
     fn say(&mut self, command: &Command, expected: Expected) {

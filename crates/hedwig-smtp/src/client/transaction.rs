@@ -1,5 +1,7 @@
 //! One mail on its way out: which command comes next, and what each reply means for whom.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use hedwig_envelope::{Answer, Content, Envelope, Outcome, Relay, Reply, Status};
 
@@ -122,26 +124,26 @@ impl Transaction {
         if self.outcomes[index].is_some() {
             return None;
         }
-        let address =
-            if self.plan.ascii_domains { ascii_address(&recipient.address) } else { None };
-        let address = match (&address, self.plan.ascii_domains) {
-            (Some(address), _) => address,
-            (None, false) => recipient.address.as_str(),
-            (None, true) => {
-                let outcome = failed(1, 3, "The recipient's domain has no ASCII form");
-                self.outcomes[index] = Some(outcome.into());
-                return None;
+        let address = if self.plan.ascii_domains {
+            ascii_address(&recipient.address)
+        } else {
+            Some(Cow::Borrowed(recipient.address.as_str()))
+        };
+        let result = match &address {
+            None => Err(failed(1, 3, "The recipient's domain has no ASCII form").into()),
+            Some(address) => {
+                let line = RecipientLine {
+                    address,
+                    notify: recipient.notify.as_ref().filter(|_| self.plan.dsn),
+                    original: recipient.original.as_ref().filter(|_| self.plan.dsn),
+                };
+                outbox.write(|out| line.write(out)).map_err(|error| unwritable(&error))
             }
         };
-        let line = RecipientLine {
-            address,
-            notify: recipient.notify.as_ref().filter(|_| self.plan.dsn),
-            original: recipient.original.as_ref().filter(|_| self.plan.dsn),
-        };
-        match outbox.write(|out| line.write(out)) {
+        match result {
             Ok(()) => Some(Pushed::Recipient(index)),
-            Err(error) => {
-                self.outcomes[index] = Some(unwritable(&error));
+            Err(outcome) => {
+                self.outcomes[index] = Some(outcome);
                 None
             }
         }

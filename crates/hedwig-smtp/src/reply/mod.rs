@@ -5,7 +5,6 @@ mod writer;
 
 pub use reader::{ReplyError, ReplyReader};
 pub use writer::write;
-pub(crate) use writer::write_capabilities;
 
 #[cfg(test)]
 mod tests {

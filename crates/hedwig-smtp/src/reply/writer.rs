@@ -23,15 +23,6 @@ pub fn write(reply: &Reply, out: &mut BytesMut) {
     }
 }
 
-/// Appends the reply to EHLO: who answers, and a line for each extension (RFC 5321 §4.1.1.1).
-pub(crate) fn write_capabilities(greeting: &str, keywords: &[String], out: &mut BytesMut) {
-    let separator = |is_last: bool| if is_last { ' ' } else { '-' };
-    let _ = write!(out, "250{}{greeting}\r\n", separator(keywords.is_empty()));
-    for (index, keyword) in keywords.iter().enumerate() {
-        let _ = write!(out, "250{}{keyword}\r\n", separator(index + 1 == keywords.len()));
-    }
-}
-
 /// The line in pieces that are not too long; an empty one is one empty piece.
 fn pieces(line: &str) -> impl Iterator<Item = &str> {
     let mut rest = Some(line);

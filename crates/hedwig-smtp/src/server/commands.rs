@@ -15,7 +15,7 @@ use super::{
     replies,
     session::{AfterChunk, CloseReason, Session, State, Transaction},
 };
-use crate::{Command, Peer, Question, line_endings, reply};
+use crate::{Command, CommandError, Peer, Question, line_endings};
 
 /// What awaits its answer.
 #[derive(Debug)]
@@ -43,19 +43,25 @@ impl Session {
         let refusal = match line {
             Line::Whole(line) => match Command::parse(&line) {
                 Ok(command) => return self.obey(command),
-                Err(error) => {
-                    self.say(error.reply());
-                    // Where its chunk ends is not known: what follows must not be read as commands.
-                    if line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"BDAT")) {
-                        self.close(CloseReason::Misbehaved);
-                    }
-                    return;
-                }
+                Err(error) => return self.refuse_line(&line, &error),
             },
             Line::TooLong => replies::line_too_long(),
             Line::BareLf => replies::bare_line_feed(),
         };
         self.say(&refusal);
+    }
+
+    fn refuse_line(&mut self, line: &[u8], error: &CommandError) {
+        if is_http(line) {
+            // A browser was talked into it: what it sends as a form may hold commands further down.
+            self.say(&replies::not_http());
+            return self.close(CloseReason::Misbehaved);
+        }
+        self.say(error.reply());
+        // Where its chunk ends is not known: what follows must not be read as commands.
+        if line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"BDAT")) {
+            self.close(CloseReason::Misbehaved);
+        }
     }
 
     fn obey(&mut self, command: Command) {
@@ -350,9 +356,8 @@ impl Session {
     }
 
     fn offer(&mut self) {
-        let keywords = self.keywords();
-        let greeting = self.options.hostname.clone();
-        reply::write_capabilities(&greeting, &keywords, self.output());
+        let text = format!("{}\n{}", self.options.hostname, self.keywords().join("\n"));
+        self.say(&Reply::new(250, None, text));
     }
 
     /// What is offered to EHLO and LHLO. Which of it depends on TLS is decided here alone.
@@ -393,4 +398,10 @@ impl Session {
 /// RFC 6531 §3.1: whoever sends such an address must have asked for SMTPUTF8.
 fn is_utf8(address: &Address) -> bool {
     !address.as_str().is_ascii()
+}
+
+/// The first line of an HTTP request, or what an HTTP/2 client sends first (RFC 9113 §3.4).
+fn is_http(line: &[u8]) -> bool {
+    let has_version = line.windows(6).any(|word| word == b" HTTP/");
+    has_version || line.starts_with(b"CONNECT ")
 }

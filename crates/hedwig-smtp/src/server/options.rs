@@ -32,7 +32,8 @@ pub struct ServerOptions {
     pub future_release: Option<Duration>,
     /// How long the client may be silent (RFC 5321 §4.5.3.2.7 asks for five minutes at least).
     pub silence_max: Duration,
-    /// How long one connection may last in all.
+    /// How long a connection may last since it began, or since its last mail: a client that sends a byte
+    /// now and then is never silent.
     pub connection_duration_max: Duration,
     /// Connections at once; one more is told 421. Kept by the driver.
     pub connections_max: usize,
@@ -50,7 +51,7 @@ impl Default for ServerOptions {
             content_bytes_max: 50 * 1024 * 1024,
             command_bytes_max: 4096,
             recipients_max: 1000,
-            errors_max: 20,
+            errors_max: 100,
             commands_without_mail_max: 100,
             line_endings: LineEndings::Refuse,
             require_tls: false,

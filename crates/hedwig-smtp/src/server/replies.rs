@@ -28,14 +28,13 @@ fn reply_for(receipt: &Receipt, outcome: &Outcome) -> Reply {
         Outcome::Deferred(answer) => (451, answer),
         Outcome::Failed(answer) => (554, answer),
     };
-    // An outcome may rest on a reply of another class, such as a server's 250 where 354 was due.
-    if answer.status.class.digit() == answer.reply.code() / 100 {
-        Reply::with_status(answer.reply.code(), answer.status, answer.reply.text().to_owned())
-    } else if answer.status.class.digit() == code / 100 {
-        Reply::with_status(code, answer.status, answer.reply.text().to_owned())
-    } else {
-        Reply::new(code, None, answer.reply.text().to_owned())
-    }
+    let text = answer.reply.text().to_owned();
+    // Said on as it was, unless it would mean something else here: 421 that we close this connection,
+    // and a success where a go-ahead was due that the mail was taken.
+    let said = answer.reply.code();
+    let code = if said / 100 == code / 100 && said != 421 { said } else { code };
+    let status = Some(answer.status).filter(|status| status.class.digit() == code / 100);
+    Reply::new(code, status, text)
 }
 
 fn queued(receipt: &Receipt) -> Reply {
@@ -112,6 +111,10 @@ pub(super) fn too_many_errors() -> Reply {
     Reply::with_status(421, Status::transient(7, 0), "Too many errors, closing the connection")
 }
 
+pub(super) fn not_http() -> Reply {
+    Reply::with_status(421, Status::transient(7, 0), "This is no HTTP server, closing")
+}
+
 pub(super) fn too_many_commands() -> Reply {
     Reply::with_status(421, Status::transient(7, 0), "Too many commands without a mail, closing")
 }
@@ -153,6 +156,8 @@ mod tests {
         assert_eq!(codes(&[250, 550, 552], Dialect::Smtp), [550]);
         // A 354 where a final reply was due was deferred, and is not handed on as it is.
         assert_eq!(codes(&[354], Dialect::Smtp), [451]);
+        // Another server's goodbye is not ours.
+        assert_eq!(codes(&[421], Dialect::Smtp), [451]);
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub struct Session {
     event: Option<Event>,
     output: BytesMut,
     last_heard: Instant,
-    connected_at: Instant,
+    last_mail: Instant,
     buffered: usize,
     errors: usize,
     commands_without_mail: usize,
@@ -122,7 +122,7 @@ impl Session {
             event: Some(Event::Question(connect)),
             output: BytesMut::new(),
             last_heard: now,
-            connected_at: now,
+            last_mail: now,
             buffered: 0,
             errors: 0,
             commands_without_mail: 0,
@@ -233,10 +233,6 @@ impl Session {
         reply::write(reply, &mut self.output);
     }
 
-    pub(super) fn output(&mut self) -> &mut BytesMut {
-        &mut self.output
-    }
-
     pub(super) fn ask(&mut self, ask: Ask, question: Question) {
         self.state = State::Asking(ask);
         self.event = Some(Event::Question(question));
@@ -278,6 +274,7 @@ impl Session {
         if is_taken {
             self.errors = 0;
             self.commands_without_mail = 0;
+            self.last_mail = self.last_heard;
         }
     }
 
@@ -354,7 +351,7 @@ impl crate::Session for Session {
             State::Asking(_) | State::Closed => None,
             _ => Some(
                 (self.last_heard + self.options.silence_max)
-                    .min(self.connected_at + self.options.connection_duration_max),
+                    .min(self.last_mail + self.options.connection_duration_max),
             ),
         }
     }

@@ -56,7 +56,7 @@ impl Stage {
             }
             "starttls" => self.session.start_tls(self.now).expect(place),
             "tls_started" => {
-                self.session.tls_started("TLSv1.3 TEST".into(), self.now).expect(place)
+                self.session.tls_started("TLSv1.3 TEST".into(), self.now).expect(place);
             }
             "reset" => self.session.reset(self.now).expect(place),
             "quit" => self.session.quit(self.now).expect(place),
