@@ -6,17 +6,21 @@
 
 #[cfg(feature = "tokio")]
 mod connection;
+mod ending;
 mod error;
+mod event;
 #[cfg(feature = "tokio")]
 mod exchange;
 mod options;
 mod outbox;
 mod plan;
+mod replies;
 mod session;
 mod transaction;
 
 #[cfg(feature = "tokio")]
 pub use connection::{Connection, ConnectionError, SendError};
 pub use error::{Cause, Failure, Phase, Unfinished};
+pub use event::{Event, NotReady};
 pub use options::{ClientOptions, TimeLimits};
-pub use session::{Event, NotReady, Session};
+pub use session::Session;

@@ -1,16 +1,13 @@
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, time::Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
-use hedwig_envelope::{Answer, Content, Envelope, Outcome, Relay, Reply, Status};
+use hedwig_envelope::{Content, Envelope, Relay};
 
 use super::{
-    Cause, ClientOptions, Failure, Phase, Unfinished,
+    Cause, ClientOptions, Event, NotReady,
     outbox::Outbox,
     plan::Plan,
-    transaction::{AfterData, Pushed, Transaction, push_command},
+    transaction::{Transaction, push_command},
 };
 use crate::{Capabilities, Command, CommandError, Dialect, ReplyError, ReplyReader};
 
@@ -23,24 +20,24 @@ const TRANSMITTED_AT_ONCE_MAX: usize = 64 * 1024;
 /// connection leaves a mail ambiguous.
 #[derive(Debug)]
 pub struct Session {
-    options: ClientOptions,
-    hello: Command,
-    capabilities: Capabilities,
-    is_secure: bool,
-    state: State,
-    replies: ReplyReader,
-    expected: VecDeque<Expected>,
-    outbox: Outbox,
-    transmitted: u64,
-    transaction: Option<Transaction>,
-    needs_reset: bool,
-    is_out_of_step: bool,
-    events: VecDeque<Event>,
-    last_progress: Instant,
+    pub(super) options: ClientOptions,
+    pub(super) hello: Command,
+    pub(super) capabilities: Capabilities,
+    pub(super) is_secure: bool,
+    pub(super) state: State,
+    pub(super) replies: ReplyReader,
+    pub(super) expected: VecDeque<Expected>,
+    pub(super) outbox: Outbox,
+    pub(super) transmitted: u64,
+    pub(super) transaction: Option<Transaction>,
+    pub(super) needs_reset: bool,
+    pub(super) is_out_of_step: bool,
+    pub(super) events: VecDeque<Event>,
+    pub(super) last_progress: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     Greeting,
     Ready,
     TlsHandshake,
@@ -49,7 +46,7 @@ enum State {
 
 /// Whose reply comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Expected {
+pub(super) enum Expected {
     Greeting,
     Ehlo,
     Helo,
@@ -64,31 +61,6 @@ enum Expected {
     Content,
     LoneDot,
     Quit,
-}
-
-/// What the client's side has to tell.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// The server has been greeted, and mails can be [sent](Session::send).
-    Ready,
-    /// The server said no. After [`Phase::StartTls`] the session goes on in clear text; otherwise it is
-    /// closed.
-    Refused {
-        /// To what.
-        phase: Phase,
-        /// Its reply.
-        reply: Reply,
-    },
-    /// Shake hands as a TLS client, and call [`Session::tls_started`].
-    StartTls,
-    /// The mail at hand is done with: one outcome for each recipient, in the envelope's order.
-    Sent(Vec<Outcome>),
-    /// RSET was answered.
-    WasReset,
-    /// The connection cannot be used any more.
-    Failed(Failure),
-    /// QUIT was answered.
-    Closed,
 }
 
 impl Session {
@@ -253,223 +225,9 @@ impl Session {
         if self.is_ready() { Ok(()) } else { Err(NotReady) }
     }
 
-    fn say(&mut self, command: &Command, expected: Expected) {
+    pub(super) fn say(&mut self, command: &Command, expected: Expected) {
         push_command(&mut self.outbox, command);
         self.expected.push_back(expected);
-    }
-
-    fn take_reply(&mut self, reply: Reply) {
-        let Some(expected) = self.expected.pop_front() else {
-            let cause = match reply.code() {
-                421 => Cause::SaidGoodbye(reply),
-                _ => Cause::Protocol(ReplyError::Unexpected(reply)),
-            };
-            return self.fail(cause);
-        };
-        // RFC 5321 §3.8: 421 may be the reply to anything, and nothing follows it.
-        let is_goodbye = reply.code() == 421 && expected != Expected::Quit;
-        if is_goodbye && self.transaction.is_some() {
-            return self.take_goodbye(reply);
-        }
-        match expected {
-            Expected::Greeting => self.take_greeting(reply),
-            Expected::Ehlo => self.take_ehlo_reply(reply),
-            Expected::Helo if reply.is_success() => self.become_ready(),
-            Expected::Helo => self.refuse(Phase::Hello, reply),
-            Expected::StartTls => self.take_starttls_reply(reply),
-            Expected::Reset { is_asked } => self.take_reset_reply(reply, is_asked),
-            Expected::Quit => {
-                self.state = State::Closed;
-                self.events.push_back(Event::Closed);
-            }
-            Expected::LoneDot => {}
-            Expected::Mail | Expected::Recipient(_) | Expected::Data | Expected::Content => {
-                self.take_transaction_reply(expected, reply);
-            }
-        }
-        self.advance();
-    }
-
-    fn take_greeting(&mut self, reply: Reply) {
-        if reply.code() == 220 {
-            self.say(&self.hello.clone(), Expected::Ehlo);
-        } else {
-            self.refuse(Phase::Greeting, reply);
-        }
-    }
-
-    fn take_ehlo_reply(&mut self, reply: Reply) {
-        if reply.is_success() {
-            self.capabilities = Capabilities::of_reply(&reply);
-            self.become_ready();
-        } else if reply.is_permanent() && !self.is_secure && self.options.protocol == Dialect::Smtp
-        {
-            // RFC 5321 §3.2: an old server may know HELO only; it cannot have offered STARTTLS.
-            let name = self.options.hello_name.clone();
-            self.say(&Command::Helo(name), Expected::Helo);
-        } else {
-            self.refuse(Phase::Hello, reply);
-        }
-    }
-
-    fn become_ready(&mut self) {
-        self.state = State::Ready;
-        self.events.push_back(Event::Ready);
-    }
-
-    fn refuse(&mut self, phase: Phase, reply: Reply) {
-        self.close();
-        self.events.push_back(Event::Refused { phase, reply });
-    }
-
-    fn take_starttls_reply(&mut self, reply: Reply) {
-        if reply.code() == 220 {
-            self.state = State::TlsHandshake;
-            self.events.push_back(Event::StartTls);
-        } else if reply.code() == 421 {
-            self.fail(Cause::SaidGoodbye(reply));
-        } else {
-            self.events.push_back(Event::Refused { phase: Phase::StartTls, reply });
-        }
-    }
-
-    fn take_reset_reply(&mut self, reply: Reply, is_asked: bool) {
-        if !reply.is_success() {
-            // RFC 5321 §4.1.1.5: RSET cannot be refused. Who does so has lost track.
-            self.expected.push_front(Expected::Reset { is_asked });
-            self.fail(Cause::Protocol(ReplyError::Unexpected(reply)));
-        } else if is_asked {
-            self.events.push_back(Event::WasReset);
-        }
-    }
-
-    fn take_transaction_reply(&mut self, expected: Expected, reply: Reply) {
-        let Some(mail) = &mut self.transaction else { return };
-        let relay = self.options.relay.clone();
-        match expected {
-            Expected::Mail => mail.take_mail_reply(Outcome::of_reply(reply, relay)),
-            Expected::Recipient(index) => {
-                mail.take_recipient_reply(index, Outcome::of_reply(reply, relay));
-            }
-            Expected::Data => match mail.take_data_reply(reply, relay, &mut self.outbox) {
-                AfterData::Content => self.expected.push_back(Expected::Content),
-                // LMTP answers for each recipient, and here is none.
-                AfterData::LoneDot if self.options.protocol == Dialect::Lmtp => {}
-                AfterData::LoneDot => self.expected.push_back(Expected::LoneDot),
-                AfterData::Refused => {}
-                AfterData::OutOfStep => self.is_out_of_step = true,
-            },
-            _ => {
-                self.is_out_of_step |= reply.code() < 400 && !reply.is_success();
-                let outcome = Outcome::of_reply(reply, relay);
-                if self.options.protocol == Dialect::Smtp {
-                    mail.take_content_reply(outcome);
-                } else if mail.take_one_content_reply(outcome) {
-                    self.expected.push_front(Expected::Content);
-                }
-            }
-        }
-    }
-
-    /// 421 within a transaction is the word on all who have none yet.
-    fn take_goodbye(&mut self, reply: Reply) {
-        self.close();
-        if let Some(mut mail) = self.transaction.take() {
-            let outcome = Outcome::of_reply(reply, self.options.relay.clone());
-            mail.settle_all(&outcome);
-            self.events.push_back(Event::Sent(mail.into_outcomes(|| outcome.clone())));
-        }
-    }
-
-    /// Pushes what may go out now, or ends the transaction.
-    fn advance(&mut self) {
-        let Some(mail) = &mut self.transaction else { return };
-        while let Some(pushed) = mail.push_next(&mut self.outbox, self.expected.is_empty()) {
-            self.expected.push_back(match pushed {
-                Pushed::Mail => Expected::Mail,
-                Pushed::Recipient(index) => Expected::Recipient(index),
-                Pushed::Data => Expected::Data,
-                Pushed::Content => Expected::Content,
-            });
-        }
-        if self.expected.is_empty() && mail.is_finished() {
-            self.needs_reset = mail.needs_reset();
-            self.finish();
-        }
-    }
-
-    fn finish(&mut self) {
-        let Some(mail) = self.transaction.take() else { return };
-        if self.is_out_of_step {
-            self.close();
-        }
-        let no_reply = self.no_reply(Phase::Recipient, &Cause::Disconnected, false);
-        self.events.push_back(Event::Sent(mail.into_outcomes(|| no_reply.clone())));
-    }
-
-    fn close(&mut self) {
-        self.state = State::Closed;
-        self.expected.clear();
-        self.outbox.clear();
-    }
-
-    fn fail(&mut self, cause: Cause) {
-        if self.state == State::Closed {
-            return;
-        }
-        let phase = self.phase();
-        self.close();
-        let mail = self.transaction.take();
-        if phase == Phase::Quit {
-            return self.events.push_back(Event::Closed);
-        }
-        let unfinished = match mail {
-            // Only a reply that changes nothing was missing.
-            Some(mail) if mail.all_settled() && mail.is_finished() => {
-                let no_reply = self.no_reply(phase, &cause, false);
-                return self.events.push_back(Event::Sent(mail.into_outcomes(|| no_reply.clone())));
-            }
-            Some(mail) => {
-                let ambiguous = mail.was_sent_whole(self.transmitted);
-                let no_reply = self.no_reply(phase, &cause, ambiguous);
-                Some(Unfinished { ambiguous, outcomes: mail.into_outcomes(|| no_reply.clone()) })
-            }
-            None => None,
-        };
-        self.events.push_back(Event::Failed(Failure { phase, cause, unfinished }));
-    }
-
-    /// Our own word on a recipient for whom the server said none (RFC 3463 §3.5, X.4.2).
-    fn no_reply(&self, phase: Phase, cause: &Cause, ambiguous: bool) -> Outcome {
-        let status = Status::transient(4, 2);
-        let reply = Reply::with_status(451, status, format!("No reply to {phase}: {cause}"));
-        Outcome::Deferred(Answer { status, reply, relay: self.options.relay.clone(), ambiguous })
-    }
-
-    fn phase(&self) -> Phase {
-        match (self.expected.front(), self.state) {
-            (None, State::TlsHandshake) => Phase::StartTls,
-            (None, _) => Phase::Idle,
-            (Some(expected), _) => expected.phase(),
-        }
-    }
-
-    fn time_limit(&self) -> Option<Duration> {
-        let limits = &self.options.time_limits;
-        let is_sending = self.transmitted < self.outbox.pushed();
-        if is_sending && self.transaction.as_ref().is_some_and(Transaction::sends_content) {
-            return Some(limits.data_block);
-        }
-        Some(match self.phase() {
-            Phase::Idle => return None,
-            Phase::Greeting => limits.greeting,
-            Phase::Hello | Phase::StartTls | Phase::Reset => limits.hello,
-            Phase::Mail => limits.mail,
-            Phase::Recipient => limits.recipient,
-            Phase::Data => limits.data_initiation,
-            Phase::Content => limits.data_termination,
-            Phase::Quit => limits.quit,
-        })
     }
 }
 
@@ -528,24 +286,3 @@ impl crate::Session for Session {
         }
     }
 }
-
-impl Expected {
-    fn phase(self) -> Phase {
-        match self {
-            Self::Greeting => Phase::Greeting,
-            Self::Ehlo | Self::Helo => Phase::Hello,
-            Self::StartTls => Phase::StartTls,
-            Self::Reset { .. } => Phase::Reset,
-            Self::Mail => Phase::Mail,
-            Self::Recipient(_) => Phase::Recipient,
-            Self::Data => Phase::Data,
-            Self::Content | Self::LoneDot => Phase::Content,
-            Self::Quit => Phase::Quit,
-        }
-    }
-}
-
-/// The session has another command under way, or is closed: the caller's error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the session is not ready for another command")]
-pub struct NotReady;

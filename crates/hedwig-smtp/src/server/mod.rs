@@ -14,20 +14,23 @@
 mod chunks;
 mod commands;
 mod content;
+mod event;
 mod framing;
 mod options;
 mod replies;
 #[cfg(feature = "tokio")]
 mod serve;
 mod session;
+mod transfer;
 
 pub(crate) use chunks::Assembly;
 pub(crate) use content::{ContentFault, DataReader};
+pub use event::{CloseReason, Event, NothingToAnswer};
 pub use options::{LineEndings, ServerOptions};
 pub use replies::replies_for;
 #[cfg(feature = "tokio")]
 pub use serve::{Serve, serve};
-pub use session::{CloseReason, Event, NothingToAnswer, Session};
+pub use session::Session;
 
 /// SMTP, or LMTP with its reply for each recipient (RFC 2033).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use hedwig_envelope::{Envelope, Reply};
 
 use super::{
-    Dialect, ServerOptions,
+    CloseReason, Dialect, Event, NothingToAnswer, ServerOptions,
     chunks::{Assembly, ChunkReader},
     commands::Ask,
     content::{ContentFault, DataReader},
@@ -64,40 +64,6 @@ pub(super) struct Transaction {
     pub(super) envelope: Arc<Envelope>,
     /// What BDAT has brought; `None` before the first.
     pub(super) chunks: Option<Assembly>,
-}
-
-/// What the server's side has to ask or to tell.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// Awaits [`Session::reply`]. A success lets the client go on.
-    Question(Question),
-    /// A whole mail. Awaits [`Session::reply`], or in LMTP [`Session::reply_each`]; a success says that
-    /// the mail is safe (RFC 5321 §6.1).
-    Mail {
-        /// Its envelope.
-        envelope: Arc<Envelope>,
-        /// Its content, without dot-stuffing.
-        content: Bytes,
-    },
-    /// Write what is to be sent, shake hands as a TLS server, and call [`Session::tls_started`].
-    StartTls,
-    /// Write what is to be sent, and close the connection.
-    Closed(CloseReason),
-}
-
-/// Why a session ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CloseReason {
-    /// The client said QUIT.
-    Quit,
-    /// The policy did not want the client.
-    Refused,
-    /// The client was silent too long, or the connection lasted too long.
-    TimedOut,
-    /// The client made too many errors, or wasted too many commands.
-    Misbehaved,
-    /// [`Session::shut_down`] was called.
-    ShutDown,
 }
 
 impl Session {
@@ -363,8 +329,3 @@ impl crate::Session for Session {
         }
     }
 }
-
-/// An answer came that nobody had asked for: the caller's error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no event awaits this answer")]
-pub struct NothingToAnswer;
