@@ -55,6 +55,8 @@ impl Endpoint {
 pub(crate) enum ConnectError {
     /// The address is our own.
     IsUs,
+    /// This host has no way to such an address: it lacks IPv6, say.
+    NoWay(Box<Outcome>),
     /// What to say of the recipients, if no other server takes them.
     Failed(Box<Outcome>),
 }
@@ -152,7 +154,10 @@ impl Connector {
             SocketAddr::V4(_) => self.options.source_ipv4.map(IpAddr::from),
             SocketAddr::V6(_) => self.options.source_ipv6.map(IpAddr::from),
         };
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+        // A kernel without IPv6 has no such sockets.
+        let socket =
+            socket.map_err(|error| io::Error::new(io::ErrorKind::NetworkUnreachable, error))?;
         // Commands are written in one piece: waiting for more only costs time.
         socket.set_nodelay(true)?;
         if let Some(source) = source {
@@ -186,7 +191,13 @@ fn no_connection(endpoint: &Endpoint, error: &io::Error) -> ConnectError {
         Place::Unix(path) => path.display().to_string(),
     };
     let text = format!("No connection to {} ({place}): {error}", endpoint.host);
-    failed(say_of(endpoint, Status::transient(4, 1), text))
+    let outcome = Box::new(say_of(endpoint, Status::transient(4, 1), text));
+    match error.kind() {
+        io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable => {
+            ConnectError::NoWay(outcome)
+        }
+        _ => ConnectError::Failed(outcome),
+    }
 }
 
 fn say_of(endpoint: &Endpoint, status: Status, text: String) -> Outcome {

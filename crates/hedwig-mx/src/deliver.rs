@@ -1,6 +1,6 @@
 //! One mail to one destination: host after host, until every recipient has its outcome.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{borrow::Cow, net::IpAddr, path::Path, sync::Arc};
 
 use futures_util::future::join_all;
 use hedwig_envelope::{Content, Envelope, Outcome};
@@ -34,9 +34,20 @@ pub(crate) struct Transaction {
     tls: TlsPolicy,
     /// The final word on each recipient, as far as there is one.
     outcomes: Vec<Option<Outcome>>,
-    /// Why the servers tried so far are of no use: a reason that may pass counts more than one that will not.
-    reason: Option<Outcome>,
+    /// Why the servers tried so far are of no use: the weightiest reason, and of several the last.
+    reason: Option<(Weight, Outcome)>,
     addresses_left: usize,
+}
+
+/// How much a reason counts for giving up, or not giving up, a mail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Weight {
+    /// We have no way to that address. It says nothing of the server, which may have others.
+    NoWay,
+    /// A server does not want us.
+    Permanent,
+    /// A server may want us later.
+    Transient,
 }
 
 impl Transaction {
@@ -53,10 +64,16 @@ impl Transaction {
         }
     }
 
+    /// Takes down why a server is of no use.
     fn note(&mut self, outcome: Outcome) {
-        let keep = self.reason.as_ref().is_some_and(word::is_transient);
-        if !keep || word::is_transient(&outcome) {
-            self.reason = Some(outcome);
+        let weight =
+            if word::is_transient(&outcome) { Weight::Transient } else { Weight::Permanent };
+        self.weigh(weight, outcome);
+    }
+
+    fn weigh(&mut self, weight: Weight, outcome: Outcome) {
+        if self.reason.as_ref().is_none_or(|(known, _)| weight >= *known) {
+            self.reason = Some((weight, outcome));
         }
     }
 
@@ -65,21 +82,24 @@ impl Transaction {
     }
 
     /// The envelope with the recipients that still have no outcome, and where they stand.
-    fn open_envelope(&self) -> (Envelope, Vec<usize>) {
-        let open = |index: &usize| self.outcomes[*index].is_none();
-        let places: Vec<usize> = (0..self.outcomes.len()).filter(open).collect();
+    fn open_envelope(&self) -> (Cow<'_, Envelope>, Vec<usize>) {
+        let is_open = |place: &usize| self.outcomes[*place].is_none();
+        let places: Vec<usize> = (0..self.outcomes.len()).filter(is_open).collect();
+        if places.len() == self.outcomes.len() {
+            return (Cow::Borrowed(&self.envelope), places);
+        }
         let recipients = places.iter().map(|&place| self.envelope.recipients[place].clone());
         let envelope = Envelope {
             sender: self.envelope.sender.clone(),
             parameters: self.envelope.parameters.clone(),
             recipients: recipients.collect(),
         };
-        (envelope, places)
+        (Cow::Owned(envelope), places)
     }
 
     /// One outcome for each recipient: its own, or the reason why there is none, or `otherwise`.
     fn finish(self, otherwise: impl FnOnce() -> Outcome) -> Vec<Outcome> {
-        let reason = self.reason.unwrap_or_else(otherwise);
+        let reason = self.reason.map_or_else(otherwise, |(_, reason)| reason);
         self.outcomes.into_iter().map(|own| own.unwrap_or_else(|| reason.clone())).collect()
     }
 }
@@ -156,16 +176,8 @@ impl Deliverer {
             Err(_) => self.resolver.addresses(host).await,
         };
         match addresses {
-            Err(error) => {
-                // A route is an operator's word, and its mistakes are mended: nothing is final here.
-                let mut outcome = word::of_host_error(&error);
-                if !word::is_transient(&outcome) {
-                    let status = hedwig_envelope::Status::transient(4, 4);
-                    let text = word::answer_mut(&mut outcome).reply.text().to_owned();
-                    outcome = word::say(status, text, None);
-                }
-                mail.note(outcome);
-            }
+            // A route is an operator's word, and its mistakes are mended: nothing is final here.
+            Err(error) => mail.note(word::of_route_error(&error)),
             Ok(addresses) => {
                 for address in addresses {
                     let endpoint = Endpoint {
@@ -185,11 +197,7 @@ impl Deliverer {
     }
 
     /// To the LMTP server behind a Unix socket.
-    pub(crate) async fn to_unix(
-        &self,
-        path: &std::path::Path,
-        mut mail: Transaction,
-    ) -> Vec<Outcome> {
+    pub(crate) async fn to_unix(&self, path: &Path, mut mail: Transaction) -> Vec<Outcome> {
         // Nobody listens on the way within a host: the socket is as good as TLS.
         let endpoint = Endpoint {
             host: "localhost".into(),
@@ -232,7 +240,9 @@ impl Deliverer {
         }
         mail.addresses_left -= 1;
         let (envelope, places) = mail.open_envelope();
-        match self.send(endpoint, &envelope, &mail.content).await {
+        let sent = self.send(endpoint, &envelope, &mail.content).await;
+        drop(envelope);
+        match sent {
             Ok(outcomes) => {
                 for (place, outcome) in places.into_iter().zip(outcomes) {
                     if outcome.answer().reply.code() == SERVICE_NOT_AVAILABLE {
@@ -243,6 +253,7 @@ impl Deliverer {
                 }
             }
             Err(Failure::IsUs) => return Err(IsUs),
+            Err(Failure::NoWay(outcome)) => mail.weigh(Weight::NoWay, *outcome),
             Err(Failure::NoConnection(outcome)) => {
                 tracing::debug!(host = endpoint.host, reply = %outcome.answer().reply, "next host");
                 mail.note(*outcome);
@@ -304,6 +315,7 @@ struct IsUs;
 
 enum Failure {
     IsUs,
+    NoWay(Box<Outcome>),
     NoConnection(Box<Outcome>),
     Broken(Box<SendError>),
 }
@@ -318,6 +330,7 @@ impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
         match error {
             ConnectError::IsUs => Self::IsUs,
+            ConnectError::NoWay(outcome) => Self::NoWay(outcome),
             ConnectError::Failed(outcome) => Self::NoConnection(outcome),
         }
     }
@@ -335,4 +348,39 @@ fn is_unheard(error: &SendError) -> bool {
 
 fn all_not_available(outcomes: &[Outcome]) -> bool {
     outcomes.iter().all(|outcome| outcome.answer().reply.code() == SERVICE_NOT_AVAILABLE)
+}
+
+#[cfg(test)]
+mod tests {
+    use hedwig_envelope::{Address, ReversePath, Status};
+
+    use super::*;
+
+    fn said(reasons: &[(Weight, Status)]) -> Status {
+        let recipient: Address = "bob@example.com".parse().unwrap();
+        let envelope = Envelope::new(ReversePath::Null, [recipient]);
+        let mut mail = Transaction::new(envelope, Content::default(), &MxOptions::default());
+        for (weight, status) in reasons {
+            mail.weigh(*weight, word::say(*status, "no".into(), None));
+        }
+        mail.finish(|| word::loops_back("example.com"))[0].answer().status
+    }
+
+    #[test]
+    fn the_weightiest_reason_is_told_and_of_equals_the_last() {
+        let no_way = (Weight::NoWay, Status::transient(4, 1));
+        let never = (Weight::Permanent, Status::permanent(7, 1));
+        let later = (Weight::Transient, Status::transient(3, 2));
+        let later_too = (Weight::Transient, Status::transient(4, 2));
+        for (reasons, status) in [
+            (vec![], Status::permanent(4, 6)),
+            (vec![no_way], no_way.1),
+            (vec![never, no_way], never.1),
+            (vec![no_way, never], never.1),
+            (vec![later, never, no_way], later.1),
+            (vec![later, later_too], later_too.1),
+        ] {
+            assert_eq!(said(&reasons), status, "{reasons:?}");
+        }
+    }
 }

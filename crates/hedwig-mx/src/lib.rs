@@ -19,6 +19,6 @@ pub mod dkim;
 pub use dkim::{DkimLayer, Keys};
 pub use mx::Mx;
 pub use options::MxOptions;
-pub use resolver::{MxHost, ResolveError, ResolveErrorKind, Resolver};
+pub use resolver::{MxHost, ResolveError, ResolveErrorKind, Resolver, ResolverConfigError};
 pub use route::{Route, RouteError, Routes, Target};
 pub use tls::TlsPolicy;

@@ -1,6 +1,6 @@
 //! Outcomes that are our own word, not a server's.
 
-use hedwig_envelope::{Answer, Class, Outcome, Relay, Reply, Status};
+use hedwig_envelope::{Class, Outcome, Relay, Reply, Status};
 use hedwig_smtp::client::ConnectionError;
 
 use crate::{ResolveError, ResolveErrorKind};
@@ -37,6 +37,17 @@ pub(crate) fn of_host_error(error: &ResolveError) -> Outcome {
     say(status, text, Some(relay))
 }
 
+/// A server that a route names cannot be found, now.
+pub(crate) fn of_route_error(error: &ResolveError) -> Outcome {
+    let relay = Relay { host: error.name.clone(), address: None, tls: None };
+    let status = match error.kind {
+        ResolveErrorKind::Temporary => error.kind.status(),
+        ResolveErrorKind::NoSuchDomain | ResolveErrorKind::NoData => Status::transient(4, 4),
+    };
+    let text = format!("The server {} of the route has no address: {}", error.name, error.reason);
+    say(status, text, Some(relay))
+}
+
 /// The server was reached, and is of no use.
 pub(crate) fn of_connection_error(error: &ConnectionError, relay: Relay) -> Outcome {
     match error {
@@ -61,11 +72,4 @@ pub(crate) fn loops_back(host: &str) -> Outcome {
 /// Whether it may go well another time.
 pub(crate) fn is_transient(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Deferred(_))
-}
-
-/// The answer, to mend it.
-pub(crate) fn answer_mut(outcome: &mut Outcome) -> &mut Answer {
-    match outcome {
-        Outcome::Done(answer) | Outcome::Deferred(answer) | Outcome::Failed(answer) => answer,
-    }
 }

@@ -28,6 +28,15 @@ async fn all_domains_of_a_smart_host_share_a_transaction() {
 }
 
 #[tokio::test]
+async fn connections_come_from_the_source_address() {
+    let (dns, server) = (Dns::start().await.unwrap(), Server::start(Manners::default()).await);
+    let source = std::net::Ipv4Addr::new(127, 0, 0, 77);
+    let options = MxOptions { source_ipv4: Some(source), ..options(server.address.port()) };
+    assert_eq!(short(&deliver(&mx(&dns, options), ["a@[127.0.0.1]"]).await[0]), "done 2.0.0");
+    assert_eq!(server.taken()[0].client, Some(source.into()));
+}
+
+#[tokio::test]
 async fn lmtp_answers_for_each_recipient() {
     let directory = tempfile::tempdir().unwrap();
     let socket = directory.path().join("lmtp");

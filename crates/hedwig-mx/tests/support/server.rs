@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex},
 };
 
@@ -80,6 +80,7 @@ pub(crate) struct Taken {
     pub(crate) recipients: Vec<String>,
     pub(crate) content: String,
     pub(crate) encrypted: bool,
+    pub(crate) client: Option<IpAddr>,
     /// Counted from 1.
     pub(crate) connection: usize,
 }
@@ -122,7 +123,7 @@ impl Server {
         let task = tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                tokio::spawn(converse(stream, manners.clone(), Arc::clone(&shared)));
+                tokio::spawn(converse(stream, None, manners.clone(), Arc::clone(&shared)));
             }
         });
         Self { address: ([127, 0, 0, 1], 0).into(), log, task }
@@ -170,8 +171,8 @@ async fn listen_all(count: usize) -> Vec<TcpListener> {
 
 async fn serve(listener: TcpListener, manners: Manners, log: Arc<Mutex<Log>>) {
     loop {
-        let (stream, _) = listener.accept().await.unwrap();
-        tokio::spawn(converse(stream, manners.clone(), Arc::clone(&log)));
+        let (stream, client) = listener.accept().await.unwrap();
+        tokio::spawn(converse(stream, Some(client.ip()), manners.clone(), Arc::clone(&log)));
     }
 }
 
@@ -182,13 +183,19 @@ struct Session {
     stream: BufReader<Box<dyn Stream>>,
     manners: Manners,
     log: Arc<Mutex<Log>>,
+    client: Option<IpAddr>,
     number: usize,
     encrypted: bool,
     lmtp: bool,
     mails: usize,
 }
 
-async fn converse(stream: impl Stream + 'static, manners: Manners, log: Arc<Mutex<Log>>) {
+async fn converse(
+    stream: impl Stream + 'static,
+    client: Option<IpAddr>,
+    manners: Manners,
+    log: Arc<Mutex<Log>>,
+) {
     let number = {
         let mut log = log.lock().unwrap();
         log.connections += 1;
@@ -199,6 +206,7 @@ async fn converse(stream: impl Stream + 'static, manners: Manners, log: Arc<Mute
         stream: BufReader::new(stream),
         manners,
         log,
+        client,
         number,
         encrypted: false,
         lmtp: false,
@@ -286,6 +294,7 @@ impl Session {
                 recipients: recipients.to_vec(),
                 content,
                 encrypted: self.encrypted,
+                client: self.client,
                 connection: self.number,
             });
         }
