@@ -55,7 +55,8 @@ pub struct MessagesOptions {
     pub tokens: Vec<Token>,
     /// Whether anybody may hand in mail without a token or a certificate.
     pub open: bool,
-    /// The largest message taken, in bytes.
+    /// The largest message taken, in bytes. Somewhat more than the relay before takes, for the trace
+    /// fields that it adds.
     pub content_bytes_max: usize,
     /// The largest request taken, in bytes; a batch of several mails may be larger than one message.
     pub request_bytes_max: usize,
@@ -77,7 +78,7 @@ impl Default for MessagesOptions {
         Self {
             tokens: Vec::new(),
             open: false,
-            content_bytes_max: 50 * 1024 * 1024,
+            content_bytes_max: 51 * 1024 * 1024,
             request_bytes_max: 64 * 1024 * 1024,
             held_bytes_max: 512 * 1024 * 1024,
             mails_max: 1000,
