@@ -62,7 +62,7 @@ async fn send(notice: Notice) {
 fn status(counts: &Counts) -> String {
     let waiting = counts.waiting();
     let (deferred, held) = (counts.of(State::Deferred), counts.of(State::Held));
-    format!("{waiting} recipients wait, of whom {deferred} are deferred and {held} held")
+    format!("recipients that wait: {waiting}, deferred: {deferred}, held: {held}")
 }
 
 async fn give<A, S>(
