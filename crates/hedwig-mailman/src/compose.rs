@@ -75,7 +75,7 @@ pub(crate) async fn serve(
 
     let notices = manager.ready(&spool, &stop).map_err(Failure::configuration)?;
     let finished = parts.finish(configuration.grace).await;
-    drop(notices);
+    notices.end().await;
     spool.close().await;
     finished
 }

@@ -61,7 +61,7 @@ impl ServiceManager {
         Ok(listeners)
     }
 
-    /// Tells that the daemon is ready, and from then on what [`Notices`] says, until they are dropped.
+    /// Tells that the daemon is ready, and from then on what [`Notices`] says, until they are ended.
     ///
     /// # Errors
     /// When a socket was handed over that nobody took: clients would connect to it and wait for ever.

@@ -4,12 +4,12 @@ use hedwig_envelope::{BoxError, State};
 use hedwig_spool::{Counts, Spool};
 use sd_notify::NotifyState;
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 /// So many notices fit into the time after which a service manager that hears nothing acts.
 const BEATS_PER_LIMIT: u32 = 3;
 
-/// Tells the service manager what a daemon does, until dropped. When there is none, nobody is told.
+/// Tells the service manager what a daemon does, until its [end](Self::end). When there is none, nobody is told.
 ///
 /// - `READY=1` at once;
 /// - `WATCHDOG=1` three times in the time that the service manager allows, and each time only after the
@@ -18,9 +18,10 @@ const BEATS_PER_LIMIT: u32 = 3;
 /// - `STATUS=` with it: how long the queue is;
 /// - `STOPPING=1` when the daemon was asked to stop.
 #[derive(Debug)]
-#[must_use = "nothing is told any more once this is dropped"]
+#[must_use = "nothing is told any more once they are dropped"]
 pub struct Notices {
-    _task: AbortOnDropHandle<()>,
+    task: AbortOnDropHandle<()>,
+    end: CancellationToken,
 }
 
 impl Notices {
@@ -30,8 +31,17 @@ impl Notices {
             let spool = spool.clone();
             async move { spool.counts().await.map_err(BoxError::from) }
         };
-        let task = tokio::spawn(give(send, limit, alive, stop));
-        Self { _task: AbortOnDropHandle::new(task) }
+        let end = CancellationToken::new();
+        let task = tokio::spawn(give(send, limit, alive, stop, end.clone()));
+        Self { task: AbortOnDropHandle::new(task), end }
+    }
+
+    /// Ends them, once the service manager knows that the daemon stops. The spool may be closed then.
+    pub async fn end(self) {
+        self.end.cancel();
+        if let Err(error) = self.task.await {
+            tracing::warn!(%error, "the service manager was not told of the end");
+        }
     }
 }
 
@@ -70,18 +80,20 @@ async fn give<A, S>(
     limit: Option<Duration>,
     alive: impl Fn() -> A,
     stop: impl Future<Output = ()>,
+    end: CancellationToken,
 ) where
     A: Future<Output = Result<Counts, BoxError>>,
     S: Future<Output = ()>,
 {
     send(Notice::Ready).await;
     let stopping = async {
-        stop.await;
+        // Even a daemon that is done before it was asked to stop says that it stops.
+        end.run_until_cancelled(stop).await;
         send(Notice::Stopping).await;
     };
     let beating = async {
         if let Some(limit) = limit.filter(|limit| !limit.is_zero()) {
-            beat(&send, limit / BEATS_PER_LIMIT, alive).await;
+            end.run_until_cancelled(beat(&send, limit / BEATS_PER_LIMIT, alive)).await;
         }
     };
     tokio::join!(stopping, beating);
@@ -135,7 +147,12 @@ mod tests {
         };
         // A little later, so that it does not fall on a beat.
         let stop = tokio::time::sleep(LIMIT + Duration::from_secs(1));
-        let _ = timeout(LIMIT * 2 - Duration::from_secs(1), give(send, limit, alive, stop)).await;
+        let end = CancellationToken::new();
+        let later = async {
+            tokio::time::sleep(LIMIT * 2 - Duration::from_secs(1)).await;
+            end.cancel();
+        };
+        tokio::join!(give(send, limit, alive, stop, end.clone()), later);
         told.lock().unwrap().clone()
     }
 
@@ -154,6 +171,16 @@ mod tests {
         assert_eq!(hangs, [Notice::Ready, Notice::Stopping]);
         let fails = told(Some(LIMIT), async || Err("no flush".into())).await;
         assert_eq!(fails, [Notice::Ready, Notice::Stopping]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_daemon_that_ends_before_it_was_asked_to_says_that_it_stops() {
+        let told = Mutex::new(Vec::new());
+        let send = |notice| std::future::ready(told.lock().unwrap().push(notice));
+        let end = CancellationToken::new();
+        end.cancel();
+        give(send, Some(LIMIT), async || Ok(Counts::default()), pending(), end).await;
+        assert_eq!(*told.lock().unwrap(), [Notice::Ready, Notice::Stopping]);
     }
 
     #[tokio::test(start_paused = true)]
