@@ -14,7 +14,7 @@ use crate::{
 pub(crate) enum Invocation {
     Serve(Settings),
     Check(Settings),
-    Queue(Settings, queue::Request),
+    Queue(Settings, Box<queue::Request>),
 }
 
 /// Reads the arguments, the first of which is the program's own name.
@@ -49,7 +49,7 @@ pub(crate) fn parse(
                 eprintln!("error: {problem}");
                 Exit::Usage
             })?;
-            Ok(Invocation::Queue(gather(flags), request))
+            Ok(Invocation::Queue(gather(flags), Box::new(request)))
         }
         _ => Err(Exit::Usage),
     }
