@@ -14,7 +14,8 @@ use crate::Metrics;
 /// Logs and counts the mails that a service takes or refuses.
 ///
 /// The fields are `id`, `from`, `size` in bytes, `recipients` (how many), `client`, `status` (accepted or
-/// refused) and `reply`. A mail that stands for an earlier one with its key has that one's id in `same_as`.
+/// refused) and `reply`; `queued_as` is the id under which it was taken, when that is another: the
+/// postoffice's, or that of an earlier mail with its key.
 #[derive(Clone, Debug)]
 pub struct AcceptingLayer {
     metrics: Metrics,
@@ -94,14 +95,14 @@ impl Summary {
             },
             Err(error) => ("refused", Some(rescue(error).reply), Some(error)),
         };
-        let same_as = result.as_ref().ok().map(|receipt| receipt.id).filter(|id| *id != self.id);
+        let queued_as = result.as_ref().ok().map(|receipt| receipt.id).filter(|id| *id != self.id);
         tracing::info!(
             id = %self.id,
             from = %self.sender,
             size = self.size,
             recipients = self.recipients,
             client = self.client.map(tracing::field::display),
-            same_as = same_as.map(tracing::field::display),
+            queued_as = queued_as.map(tracing::field::display),
             status,
             reply = reply.map(tracing::field::display),
             error = error.map(tracing::field::display),

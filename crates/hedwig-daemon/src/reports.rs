@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use hedwig_envelope::{
-    Answer, Mail, MailId, Timestamp,
+    Answer, Class, Mail, MailId, Timestamp,
     dsn::{Action, Report},
 };
 use hedwig_spool::{Event, Reporter};
@@ -16,6 +16,9 @@ use crate::Hostname;
 pub fn reporter(hostname: &Hostname) -> Reporter {
     let reporting_mta: Arc<str> = hostname.as_str().into();
     Arc::new(move |mail, event, recipients, now| {
+        if event == Event::Failed {
+            log_expired(mail, recipients);
+        }
         let action = match event {
             Event::Failed => Action::Failed,
             Event::Delayed => Action::Delayed,
@@ -23,6 +26,17 @@ pub fn reporter(hostname: &Hostname) -> Reporter {
         };
         report(&reporting_mta, mail, action, recipients, now)
     })
+}
+
+/// The attempt itself was logged as deferred; that it was the last one is known only now.
+fn log_expired(mail: &Mail, recipients: &[(usize, &Answer)]) {
+    for (index, answer) in recipients {
+        if answer.status.class == Class::Transient {
+            let to =
+                mail.envelope.recipients.get(*index).map(|r| tracing::field::display(&r.address));
+            tracing::info!(id = %mail.id, to, status = "expired", reply = %answer.reply, "given up");
+        }
+    }
 }
 
 fn report(

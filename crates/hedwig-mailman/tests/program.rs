@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Write},
     path::Path,
     process::{Child, Command, Output, Stdio},
 };
@@ -33,6 +33,11 @@ struct Daemon {
 
 impl Daemon {
     fn start(directory: &Path, arguments: &[&str]) -> Self {
+        Self::start_until(directory, arguments, "smtp")
+    }
+
+    /// Waits until it serves this protocol.
+    fn start_until(directory: &Path, arguments: &[&str], protocol: &str) -> Self {
         let spool = directory.join("spool").display().to_string();
         let all = ["serve", "--listen", "127.0.0.1:0", "--spool", &spool, "--log-format", "json"];
         let mut command = mailman(&[&all, arguments].concat());
@@ -42,7 +47,7 @@ impl Daemon {
             let mut line = String::new();
             assert_ne!(log.read_line(&mut line).unwrap(), 0, "it ended before it listened");
             let line: Value = serde_json::from_str(&line).expect("each line of the log is JSON");
-            if line["message"] == "listening" {
+            if line["message"] == "listening" && line["protocol"] == protocol {
                 break line;
             }
         };
@@ -223,4 +228,33 @@ fn a_mail_that_is_not_there_is_an_error() {
         let (code, ..) = run(&[&arguments[..], &["--spool", &spool]].concat());
         assert_eq!(code, 1, "{arguments:?}");
     }
+}
+
+#[test]
+fn the_admin_listener_shows_health_to_all_and_the_queue_to_its_operator() {
+    let directory = tempfile::tempdir().unwrap();
+    let token = directory.path().join("token");
+    std::fs::write(&token, "operator\n").unwrap();
+    let config = directory.path().join("mailman.toml");
+    std::fs::write(&config, format!("[admin]\ntoken_file = '{}'\n", token.display())).unwrap();
+    let arguments = ["--admin", "127.0.0.1:0", "--config", config.to_str().unwrap()];
+    let daemon = Daemon::start_until(directory.path(), &arguments, "admin");
+    let address = daemon.listening["address"].as_str().unwrap().to_owned();
+
+    let get = |path: &str| {
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    assert!(get("/readyz").starts_with("HTTP/1.1 200"));
+    assert!(get("/metrics").contains("hedwig_mails_accepted_total 0"));
+    assert!(get("/v1/queue").starts_with("HTTP/1.1 401"));
+
+    let url = format!("http://{address}");
+    let token = token.display().to_string();
+    let (code, out, _) = run(&["queue", "list", "--url", &url, "--token-file", &token]);
+    assert_eq!((code, out.as_str()), (0, "Nothing waits.\n"));
+    assert_eq!(daemon.terminate().0, 0);
 }

@@ -186,7 +186,7 @@ fn log(lease: &Lease, outcomes: &[Outcome], now: Timestamp) {
             Outcome::Deferred(_) => "deferred",
             Outcome::Failed(_) => "bounced",
         };
-        tracing::info!(
+        tracing::debug!(
             id = %lease.mail.id,
             to = %recipient.address,
             relay = ?relay,

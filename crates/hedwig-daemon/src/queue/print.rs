@@ -54,14 +54,14 @@ pub(super) fn list_mail(
 pub(super) fn show(out: &mut impl Write, mail: &MailStatus, now: Timestamp) -> io::Result<()> {
     writeln!(out, "id:       {}", mail.id)?;
     writeln!(out, "sender:   <{}>", mail.sender)?;
-    writeln!(out, "accepted: {} ({} ago)", mail.created_at, since(mail.created_at, now))?;
+    writeln!(out, "accepted: {:.0} ({} ago)", mail.created_at, since(mail.created_at, now))?;
     writeln!(out, "size:     {} bytes", mail.size)?;
     for recipient in &mail.recipients {
         writeln!(out, "recipient: <{}>", recipient.address)?;
         let status = recipient.status.map_or_else(String::new, |status| format!(", {status}"));
         writeln!(out, "    state:    {}{status}", state_name(recipient.state))?;
         if let Some(due) = recipient.next_due {
-            writeln!(out, "    next due: {due} (in {})", until(Some(due), now))?;
+            writeln!(out, "    next due: {due:.0} (in {})", until(Some(due), now))?;
         }
         for attempt in &recipient.attempts {
             show_attempt(out, attempt)?;
@@ -77,7 +77,7 @@ fn show_attempt(out: &mut impl Write, attempt: &hedwig_envelope::Attempt) -> io:
         Verdict::Failed => "failed",
     };
     let ambiguous = if attempt.ambiguous { ", perhaps taken all the same" } else { "" };
-    writeln!(out, "    {} {outcome}{ambiguous}", attempt.at)?;
+    writeln!(out, "    {:.0} {outcome}{ambiguous}", attempt.at)?;
     if let Some(host) = &attempt.host {
         let address = attempt.address.map_or_else(String::new, |address| format!(" [{address}]"));
         let tls = attempt.tls.as_deref().unwrap_or("clear text");

@@ -168,7 +168,7 @@ impl<P: Policy, S: MailService> Conversation<P, S> {
         let id = receipt.id;
         if receipt.outcomes.len() == recipients {
             let replies = replies_for(&receipt, self.driver.options.protocol);
-            tracing::info!(%id, recipients, reply = %replies[0], "mail received");
+            tracing::debug!(%id, recipients, reply = %replies[0], "mail received");
             return replies;
         }
         let error = "the service gave not one outcome for each recipient";

@@ -1,11 +1,8 @@
 //! Mailman and postoffice together: from a client's SMTP to the recipient's server.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod support;
-
+use crate::support::{House, all_done, request, send, text};
 use hedwig_envelope::{Outcome, ReversePath};
 use serde_json::json;
-use support::{House, all_done, request, send, text};
 
 const ANY_PORT: &str = "127.0.0.1:0";
 

@@ -1,5 +1,6 @@
 //! Both halves and a receiving server, in one process and one thread, on ports of their own.
 
+mod fake;
 mod log;
 
 use std::{future::ready, net::SocketAddr, path::Path, time::Duration};
@@ -23,6 +24,7 @@ use tokio::{
 };
 use tower::service_fn;
 
+pub(crate) use fake::FakePostoffice;
 pub(crate) use log::Log;
 
 /// Longer than anything here takes; a test that waits so long has failed.
@@ -149,6 +151,15 @@ impl House {
 
     /// A mailman that hands over there, and tries again often.
     pub(crate) async fn mailman(&mut self, postoffice: SocketAddr) -> Running {
+        self.mailman_with(postoffice, &[]).await
+    }
+
+    /// A mailman with more settings.
+    pub(crate) async fn mailman_with(
+        &mut self,
+        postoffice: SocketAddr,
+        more: &[(&str, &str)],
+    ) -> Running {
         let (spool, url) = (self.spool("mailman"), format!("http://{postoffice}"));
         let settings = [
             ("SMTP_LISTEN", "127.0.0.1:0"),
@@ -158,6 +169,7 @@ impl House {
             ("DELIVERY_RETRY", "20ms"),
             ("DELIVERY_RETRY_MAX", "20ms"),
         ];
+        let settings = [&settings, more].concat();
         Running::start::<Mailman>(&mut self.log, "smtp", &settings).await
     }
 

@@ -1,0 +1,6 @@
+//! Mailman at work: alone with a postoffice that a test plays, and together with the real one.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod mailman_alone;
+mod support;
+mod two_halves;
