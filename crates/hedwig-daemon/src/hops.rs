@@ -8,7 +8,7 @@ use hedwig_envelope::{BoxError, Mail, MailService, Outcome, Receipt, Reply, Stat
 use tower::{Layer, Service};
 
 /// So many `Received` fields are a loop; RFC 5321 §6.3 asks for at least 100.
-const HOPS_MAX: usize = 100;
+pub const HOPS_MAX: usize = 100;
 
 /// Fails a mail that goes round in a circle (RFC 5321 §6.3): its trace has more than 100 fields.
 #[derive(Clone, Copy, Debug, Default)]

@@ -26,7 +26,7 @@ pub use accepting::{Accepting, AcceptingLayer};
 pub use attempts::{Attempts, AttemptsLayer};
 pub use daemon::{Configured, Daemon, Failure, configure, run};
 pub use exit::Exit;
-pub use hops::{HopLimit, HopLimitLayer};
+pub use hops::{HOPS_MAX, HopLimit, HopLimitLayer};
 pub use hostname::{HOSTNAME, Hostname, HostnameError};
 pub use listen::{ListenError, listen};
 pub use metrics::Metrics;

@@ -1,6 +1,12 @@
 //! What mailman is made of.
 
-use std::{future::IntoFuture, net::SocketAddr};
+use std::{
+    fs::{self, Permissions},
+    future::IntoFuture,
+    io,
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt,
+};
 
 use hedwig_daemon::{
     AcceptingLayer, AttemptsLayer, Failure, HopLimitLayer, Metrics, Parts, ServiceManager, Stop,
@@ -8,12 +14,16 @@ use hedwig_daemon::{
     control::{Control, serve_control},
     spool,
 };
-use hedwig_envelope::{MailService, ReceivedLayer};
+use hedwig_envelope::{BoxError, MailService, ReceivedLayer};
 use hedwig_smtp::ServerOptions;
 use hedwig_spool::{Courier, CourierOptions, CutThrough, Spool};
+use rustix::fs::Mode;
 use tower::{ServiceBuilder, limit::GlobalConcurrencyLimitLayer, load_shed::LoadShedLayer};
 
-use crate::{Configuration, relay_policy};
+use crate::{
+    Configuration, SubmissionLayer, relay_policy,
+    sendmail::{DropDirectories, PickUp, PickUpOptions},
+};
 
 /// Hands a mail to the postoffice, and logs what it says.
 pub fn handing_over(configuration: &Configuration, metrics: &Metrics) -> impl MailService + use<> {
@@ -35,8 +45,23 @@ pub fn accepting(
         .layer(LoadShedLayer::new())
         .layer(GlobalConcurrencyLimitLayer::new(configuration.mails_max))
         .layer(HopLimitLayer)
+        .layer(SubmissionLayer::new(configuration.mail_domain.as_str()))
         .layer(ReceivedLayer::new(configuration.hostname.as_str()))
         .service(CutThrough::new(postoffice, spool, configuration.within))
+}
+
+/// Takes a mail that a program has dropped. Nobody waits for the postoffice's word, so it is queued.
+pub fn picking_up(
+    configuration: &Configuration,
+    metrics: &Metrics,
+    spool: Spool,
+) -> impl MailService + use<> {
+    ServiceBuilder::new()
+        .layer(AcceptingLayer::new(metrics.clone()))
+        .layer(HopLimitLayer)
+        .layer(SubmissionLayer::new(configuration.mail_domain.as_str()))
+        .layer(ReceivedLayer::new(configuration.hostname.as_str()))
+        .service(spool)
 }
 
 /// Runs mailman until it is told to stop.
@@ -45,7 +70,7 @@ pub(crate) async fn serve(
     mut manager: ServiceManager,
     stop: Stop,
 ) -> Result<(), Failure> {
-    let spool = spool::open(configuration.spool.clone()).await.map_err(Failure::try_again)?;
+    let spool = open_spool(&configuration).await.map_err(Failure::try_again)?;
     let metrics = Metrics::new();
     let postoffice = handing_over(&configuration, &metrics);
     let mail = accepting(&configuration, &metrics, postoffice.clone(), spool.clone());
@@ -70,6 +95,9 @@ pub(crate) async fn serve(
         let server = server.with_graceful_shutdown(stop.requested());
         parts.start_sure("admin listener", server.into_future());
     }
+    let dropped = picking_up(&configuration, &metrics, spool.clone());
+    let pick_up = pick_up(&configuration, dropped).map_err(Failure::try_again)?;
+    parts.start_sure("pick-up of dropped mail", pick_up.run(stop.requested()));
     let courier = Courier::new(spool.clone(), postoffice, courier_options(&configuration));
     parts.start_sure("courier", courier.run(stop.requested()));
 
@@ -88,6 +116,29 @@ fn smtp_options(configuration: &Configuration, address: SocketAddr) -> ServerOpt
         shutdown_grace: configuration.grace,
         ..ServerOptions::default()
     }
+}
+
+/// Opens the spool. When its directory is made for it, everybody may search it, for the drop is in it;
+/// all else in there is for the daemon's eyes only.
+async fn open_spool(configuration: &Configuration) -> Result<Spool, BoxError> {
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    let directory = &configuration.spool.directory;
+    let is_new = !directory.exists();
+    let spool = spool::open(configuration.spool.clone()).await?;
+    if is_new {
+        fs::set_permissions(directory, Permissions::from_mode(0o711))?;
+    }
+    Ok(spool)
+}
+
+fn pick_up<S: MailService>(configuration: &Configuration, service: S) -> io::Result<PickUp<S>> {
+    let directories = DropDirectories::of_spool(&configuration.spool.directory);
+    directories.make()?;
+    let options = PickUpOptions {
+        content_bytes_max: configuration.content_bytes_max,
+        ..PickUpOptions::default()
+    };
+    Ok(PickUp::new(directories, service, options))
 }
 
 fn courier_options(configuration: &Configuration) -> CourierOptions {

@@ -11,11 +11,11 @@ use hedwig_transport::{Client, ClientOptions, Token, tls};
 
 use crate::Network;
 
-static LISTEN: Setting = Setting::list("smtp", "listen", "ADDR")
+pub(crate) static LISTEN: Setting = Setting::list("smtp", "listen", "ADDR")
     .flag("listen")
     .help("Take mail over SMTP at these addresses")
     .default("127.0.0.1:25");
-static SIZE_MAX: Setting =
+pub(crate) static SIZE_MAX: Setting =
     Setting::text("smtp", "size_max", "SIZE").help("The largest mail taken").default("50M");
 static MAILS_MAX: Setting = Setting::text("smtp", "mails_max", "N")
     .help("So many mails are in hand at once; more are told 451")
@@ -48,7 +48,10 @@ static CERTIFICATE: Setting = Setting::text("postoffice", "certificate", "FILE")
     .help("The certificate to show the postoffice (mutual TLS), in PEM; needs the key too");
 static KEY: Setting =
     Setting::text("postoffice", "key", "FILE").help("The private key of that certificate, in PEM");
-static DIRECTORY: Setting = spool::directory("/var/spool/hedwig-mailman");
+pub(crate) static DIRECTORY: Setting = spool::directory("/var/spool/hedwig-mailman");
+static DOMAIN: Setting = Setting::text("mail", "domain", "DOMAIN")
+    .help("What goes behind a bare name such as root, and into a Message-ID; the host's name if not set")
+    .example("example.org");
 static ADMIN: Setting = Setting::text("admin", "listen", "ADDR")
     .flag("admin")
     .help("Answer health, metrics and queue requests over HTTP here")
@@ -76,6 +79,7 @@ pub static SCOPE: Scope = Scope {
         &CERTIFICATE,
         &KEY,
         &DIRECTORY,
+        &DOMAIN,
         &spool::RETENTION,
         &delivery::EXPIRY,
         &delivery::RETRY,
@@ -119,6 +123,8 @@ pub struct Configuration {
     pub admin_tokens: Vec<Token>,
     /// The name of this host.
     pub hostname: Hostname,
+    /// What goes behind a bare local part, and into a Message-ID.
+    pub mail_domain: String,
     /// How long a graceful stop may take.
     pub grace: Duration,
 }
@@ -139,6 +145,7 @@ impl Configuration {
         let admin = read.optional(&ADMIN);
         let admin_tokens = read.many(&ADMIN_TOKEN);
         let hostname = Hostname::read(read);
+        let mail_domain = mail_domain(read, hostname.as_ref());
         let grace = read.one::<Span>(&GRACE);
         Some(Self {
             listen: listen?,
@@ -154,6 +161,7 @@ impl Configuration {
             admin: admin?,
             admin_tokens: admin_tokens?,
             hostname: hostname?,
+            mail_domain: mail_domain?,
             grace: grace?.0,
         })
     }
@@ -175,6 +183,13 @@ impl Configuration {
             },
         ]
     }
+}
+
+/// The domain of local mail: its own setting, or else the host's name.
+pub(crate) fn mail_domain(read: &mut Reading<'_>, hostname: Option<&Hostname>) -> Option<String> {
+    let domain = read.optional::<Hostname>(&DOMAIN)?;
+    let domain = domain.or_else(|| hostname.cloned()).unwrap_or_else(Hostname::of_system);
+    Some(domain.to_string())
 }
 
 fn read_client(read: &mut Reading<'_>, urls: Option<Vec<String>>) -> Option<Client> {

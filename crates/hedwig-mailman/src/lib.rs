@@ -3,6 +3,9 @@
 mod compose;
 mod configuration;
 mod relay;
+mod submission;
+
+pub mod sendmail;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -12,9 +15,10 @@ use hedwig_daemon::{
 };
 use hedwig_spool::Grouping;
 
-pub use compose::{accepting, handing_over};
+pub use compose::{accepting, handing_over, picking_up};
 pub use configuration::{Configuration, SCOPE};
 pub use relay::{Network, NetworkError, relay_policy};
+pub use submission::{Submission, SubmissionLayer};
 
 /// The daemon, for [`hedwig_daemon::run`].
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +49,12 @@ impl Daemon for Mailman {
     }
 }
 
-/// Runs the program with these arguments, the first being its name.
+/// Runs the program with these arguments, the first being its name: the daemon's commands, or
+/// [`sendmail`] when it is called so.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    hedwig_daemon::run::<Mailman>(arguments)
+    let mut arguments: Vec<OsString> = arguments.collect();
+    match sendmail::called_as(&arguments) {
+        Some((name, count)) => sendmail::run(name, arguments.drain(count..)),
+        None => hedwig_daemon::run::<Mailman>(arguments.into_iter()),
+    }
 }
