@@ -1,6 +1,6 @@
 //! One mail to one destination: host after host, until every recipient has its outcome.
 
-use std::{borrow::Cow, net::IpAddr, path::Path, sync::Arc};
+use std::{net::IpAddr, path::Path, sync::Arc};
 
 use futures_util::future::join_all;
 use hedwig_envelope::{Content, Envelope, Outcome};
@@ -11,6 +11,7 @@ use crate::{
     connect::{ConnectError, Connector, Endpoint, Place},
     hosts,
     pool::{Pool, Pooled},
+    transaction::{Transaction, Weight},
     word,
 };
 
@@ -23,85 +24,6 @@ pub(crate) struct Deliverer {
     pub(crate) pool: Arc<Pool>,
     /// All our names, as DNS spells them.
     pub(crate) own_names: Vec<String>,
-}
-
-/// The recipients of one mail at one destination.
-#[derive(Debug)]
-pub(crate) struct Transaction {
-    /// With these recipients only.
-    envelope: Envelope,
-    content: Content,
-    tls: TlsPolicy,
-    /// The final word on each recipient, as far as there is one.
-    outcomes: Vec<Option<Outcome>>,
-    /// Why the servers tried so far are of no use: the weightiest reason, and of several the last.
-    reason: Option<(Weight, Outcome)>,
-    addresses_left: usize,
-}
-
-/// How much a reason counts for giving up, or not giving up, a mail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Weight {
-    /// We have no way to that address. It says nothing of the server, which may have others.
-    NoWay,
-    /// A server does not want us.
-    Permanent,
-    /// A server may want us later.
-    Transient,
-}
-
-impl Transaction {
-    pub(crate) fn new(envelope: Envelope, content: Content, options: &MxOptions) -> Self {
-        let tls = &options.tls_policy;
-        let requires_tls = envelope.parameters.require_tls;
-        Self {
-            tls: if requires_tls { tls.requiring_tls() } else { tls.clone() },
-            outcomes: vec![None; envelope.recipients.len()],
-            envelope,
-            content,
-            reason: None,
-            addresses_left: options.addresses_max.max(1),
-        }
-    }
-
-    /// Takes down why a server is of no use.
-    fn note(&mut self, outcome: Outcome) {
-        let weight =
-            if word::is_transient(&outcome) { Weight::Transient } else { Weight::Permanent };
-        self.weigh(weight, outcome);
-    }
-
-    fn weigh(&mut self, weight: Weight, outcome: Outcome) {
-        if self.reason.as_ref().is_none_or(|(known, _)| weight >= *known) {
-            self.reason = Some((weight, outcome));
-        }
-    }
-
-    fn is_open(&self) -> bool {
-        self.outcomes.iter().any(Option::is_none)
-    }
-
-    /// The envelope with the recipients that still have no outcome, and where they stand.
-    fn open_envelope(&self) -> (Cow<'_, Envelope>, Vec<usize>) {
-        let is_open = |place: &usize| self.outcomes[*place].is_none();
-        let places: Vec<usize> = (0..self.outcomes.len()).filter(is_open).collect();
-        if places.len() == self.outcomes.len() {
-            return (Cow::Borrowed(&self.envelope), places);
-        }
-        let recipients = places.iter().map(|&place| self.envelope.recipients[place].clone());
-        let envelope = Envelope {
-            sender: self.envelope.sender.clone(),
-            parameters: self.envelope.parameters.clone(),
-            recipients: recipients.collect(),
-        };
-        (Cow::Owned(envelope), places)
-    }
-
-    /// One outcome for each recipient: its own, or the reason why there is none, or `otherwise`.
-    fn finish(self, otherwise: impl FnOnce() -> Outcome) -> Vec<Outcome> {
-        let reason = self.reason.map_or_else(otherwise, |(_, reason)| reason);
-        self.outcomes.into_iter().map(|own| own.unwrap_or_else(|| reason.clone())).collect()
-    }
 }
 
 impl Deliverer {
@@ -348,39 +270,4 @@ fn is_unheard(error: &SendError) -> bool {
 
 fn all_not_available(outcomes: &[Outcome]) -> bool {
     outcomes.iter().all(|outcome| outcome.answer().reply.code() == SERVICE_NOT_AVAILABLE)
-}
-
-#[cfg(test)]
-mod tests {
-    use hedwig_envelope::{Address, ReversePath, Status};
-
-    use super::*;
-
-    fn said(reasons: &[(Weight, Status)]) -> Status {
-        let recipient: Address = "bob@example.com".parse().unwrap();
-        let envelope = Envelope::new(ReversePath::Null, [recipient]);
-        let mut mail = Transaction::new(envelope, Content::default(), &MxOptions::default());
-        for (weight, status) in reasons {
-            mail.weigh(*weight, word::say(*status, "no".into(), None));
-        }
-        mail.finish(|| word::loops_back("example.com"))[0].answer().status
-    }
-
-    #[test]
-    fn the_weightiest_reason_is_told_and_of_equals_the_last() {
-        let no_way = (Weight::NoWay, Status::transient(4, 1));
-        let never = (Weight::Permanent, Status::permanent(7, 1));
-        let later = (Weight::Transient, Status::transient(3, 2));
-        let later_too = (Weight::Transient, Status::transient(4, 2));
-        for (reasons, status) in [
-            (vec![], Status::permanent(4, 6)),
-            (vec![no_way], no_way.1),
-            (vec![never, no_way], never.1),
-            (vec![no_way, never], never.1),
-            (vec![later, never, no_way], later.1),
-            (vec![later, later_too], later_too.1),
-        ] {
-            assert_eq!(said(&reasons), status, "{reasons:?}");
-        }
-    }
 }

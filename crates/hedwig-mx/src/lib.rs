@@ -12,6 +12,7 @@ mod pool;
 mod resolver;
 mod route;
 mod tls;
+mod transaction;
 mod word;
 
 pub mod dkim;

@@ -14,10 +14,11 @@ use tower::Service;
 use crate::{
     MxOptions, Resolver,
     connect::Connector,
-    deliver::{Deliverer, Transaction},
+    deliver::Deliverer,
     destination::{Destination, Group, answer_all, groups},
     maildir, name,
     pool::Pool,
+    transaction::Transaction,
 };
 
 /// Delivers mails: a [`MailService`](hedwig_envelope::MailService) that finds each recipient's server
