@@ -18,8 +18,8 @@ const LABEL_BYTES_MAX: usize = 63;
 
 /// A mailbox (`Local-part "@" Domain`), or the bare `postmaster` of RFC 5321 §4.5.1.
 ///
-/// Always valid and always in one spelling: quotes stand only where the local part needs them, and
-/// the domain's ASCII letters are lower case. So two addresses are equal when they name one mailbox,
+/// Always valid and always in one spelling: quotes stand only where the local part needs them, the
+/// domain's ASCII letters are lower case, and an address literal is as short as can be. So two addresses are equal when they name one mailbox,
 /// and [`Display`](fmt::Display) is what may be put between `<` and `>` on the wire.
 ///
 /// ```
@@ -97,6 +97,16 @@ impl<'a> Domain<'a> {
             None => parse_name(text),
         }
     }
+
+    /// Writes the domain in the spelling that all equal ones share.
+    fn push_canonical(self, out: &mut String) {
+        match self {
+            Self::Name(name) => out.extend(name.chars().map(|c| c.to_ascii_lowercase())),
+            Self::Literal(IpAddr::V4(address)) => out.push_str(&format!("[{address}]")),
+            Self::Literal(IpAddr::V6(address)) => out.push_str(&format!("[IPv6:{address}]")),
+            Self::GeneralLiteral(literal) => out.push_str(literal),
+        }
+    }
 }
 
 fn parse_name(text: &str) -> Result<Domain<'_>, AddressError> {
@@ -153,12 +163,12 @@ impl FromStr for Address {
         }
         let (local, rest) = split_local_part(text)?;
         let domain = rest.strip_prefix('@').ok_or_else(|| wrong("it has no domain"))?;
-        Domain::parse(domain).map_err(|error| wrong(error.reason))?;
+        let domain = Domain::parse(domain).map_err(|error| wrong(error.reason))?;
         let mut canonical = String::with_capacity(text.len());
         push_local_part(&mut canonical, &local);
         let at = canonical.len() as u16;
         canonical.push('@');
-        canonical.extend(domain.chars().map(|c| c.to_ascii_lowercase()));
+        domain.push_canonical(&mut canonical);
         Ok(Self { text: canonical.into(), at })
     }
 }
@@ -347,6 +357,7 @@ mod tests {
         let domain = |text: &str| parse(text).unwrap().domain().map(|d| format!("{d:?}"));
         assert_eq!(domain("a@[127.0.0.1]").unwrap(), "Literal(127.0.0.1)");
         assert_eq!(domain("a@[IPv6:::1]").unwrap(), "Literal(::1)");
+        assert_eq!(parse("a@[ipv6:0:0::1]").unwrap().as_str(), "a@[IPv6:::1]");
         assert_eq!(domain("a@[x-net:40]").unwrap(), r#"GeneralLiteral("[x-net:40]")"#);
         assert!(parse("a@[127.0.0.256]").is_err());
         assert!(parse("a@[127.0.0.1").is_err());
