@@ -73,7 +73,12 @@ pub(crate) fn command(scope: &'static Scope, config: &Arg) -> Command {
     ];
     let which = [
         Arg::new("id").value_name("ID").num_args(0..).help("Mails, by their ids"),
-        text("domain", "DOMAIN", "Recipients at this domain"),
+        text(
+            "domain",
+            "DOMAIN",
+            "Recipients at this domain; where mails are handed on whole, as by mailman, all \
+             recipients of a mail that has one there",
+        ),
         text("sender", "ADDRESS", "Mails from this sender; <> is the null sender"),
         text("state", "STATE", "Recipients in this state, deferred say"),
         text("older-than", "SPAN", "Mails that came at least so long ago, 2h say"),
