@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod sendmail_support;
-#[allow(dead_code, reason = "the two halves' own tests use all of it")]
+#[allow(dead_code, unused_imports, reason = "the two halves' own tests use all of it")]
+#[path = "halves/support/mod.rs"]
 mod support;
 
 use std::{fs, net::SocketAddr};
