@@ -1,4 +1,5 @@
 //! A mail's whole way through a spool on disk: commit, claim, finish, with 64 producers and one courier.
+#![allow(clippy::unwrap_used, reason = "a benchmark that cannot run may stop")]
 
 use std::time::{Duration, Instant};
 

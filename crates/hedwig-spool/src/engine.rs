@@ -96,7 +96,7 @@ struct Batch {
 }
 
 enum Pending {
-    Mail { mail: Arc<Mail>, record: MailRecord, file: Option<ContentFile> },
+    Mail { mail: Arc<Mail>, record: Box<MailRecord>, file: Option<ContentFile> },
     Settlement(Settlement),
     Action(Action),
 }
@@ -120,7 +120,7 @@ impl Engine {
             match request {
                 Request::Ask(ask) => asks.push(ask),
                 Request::Commit { prepared, reply } => {
-                    self.admit_mail(*prepared, reply, &mut writes)
+                    self.admit_mail(*prepared, reply, &mut writes);
                 }
                 Request::Settle(settle) => self.admit_settlement(*settle, &mut writes),
                 Request::Act { action, encoded, reply } => {

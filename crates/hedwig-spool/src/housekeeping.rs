@@ -82,7 +82,7 @@ impl Engine {
             match scan.next()? {
                 None => over = true,
                 Some(Scanned::Damage { segment, from, to }) => {
-                    self.log.quarantine(segment, from, to)
+                    self.log.quarantine(segment, from, to);
                 }
                 Some(Scanned::Record { at, record, .. }) if record.kind == Kind::Mail => {
                     if let Some(copy) = self.copy_of(at, &record)? {

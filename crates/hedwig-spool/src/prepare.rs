@@ -21,7 +21,7 @@ const INLINE_BYTES_MAX: usize = 256 << 20;
 /// A mail that only needs to be written.
 pub(crate) struct Prepared {
     pub(crate) mail: Arc<Mail>,
-    pub(crate) record: MailRecord,
+    pub(crate) record: Box<MailRecord>,
     pub(crate) encoded: Encoded,
     pub(crate) file: Option<ContentFile>,
 }
@@ -49,7 +49,7 @@ pub(crate) fn prepare(
         content = Default::default();
         file = Some(written);
     }
-    let record = MailRecord {
+    let record = Box::new(MailRecord {
         id: mail.id,
         envelope: mail.envelope.clone(),
         origin: mail.origin.clone(),
@@ -62,8 +62,8 @@ pub(crate) fn prepare(
         at: now,
         units: units_of(&mail, options.grouping, now),
         finished_at: None,
-    };
-    let encoded = Encoded::new(Kind::Mail, &record, content);
+    });
+    let encoded = Encoded::new(Kind::Mail, &*record, content);
     Ok(Prepared { mail: Arc::new(mail), record, encoded, file })
 }
 

@@ -358,8 +358,15 @@ impl Spool {
         Ok(None)
     }
 
-    /// Holds a unit whose mail cannot be read, so that an operator sees it and nothing spins.
+    /// Holds a unit whose mail cannot be read, so that an operator sees it and nothing spins. What may mend
+    /// itself, such as a lack of file descriptors, is tried again when the lease has run out.
     async fn set_aside(&self, granted: &Granted, error: &SpoolError) -> Result<(), SpoolError> {
+        if let SpoolError::Io { source, .. } = error
+            && source.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::error!(id = %granted.mail, %error, "a mail cannot be read just now");
+            return Ok(());
+        }
         tracing::error!(id = %granted.mail, %error, "a mail cannot be read and is held");
         self.act_on(Act::Hold, vec![(granted.mail, granted.number)]).await?;
         let (key, token) = ((granted.mail, granted.number), granted.token);

@@ -1,4 +1,5 @@
 //! How a spool behaves, whatever it is kept on: every test runs on files and in memory.
+#![allow(clippy::unwrap_used, reason = "what goes wrong in a test is to stop it")]
 
 mod common;
 

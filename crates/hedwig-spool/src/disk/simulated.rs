@@ -149,11 +149,10 @@ impl SimulatedDisk {
         if kind != OperationKind::Read {
             state.operations += 1;
         }
-        let fault = if state.without_power {
-            Some(Fault::PowerCut)
-        } else {
-            state.plan.as_mut().and_then(|plan| plan(Operation { number, kind, name }))
-        };
+        if state.without_power {
+            return Err(Failure { keep: 0, kind: io::ErrorKind::Other });
+        }
+        let fault = state.plan.as_mut().and_then(|plan| plan(Operation { number, kind, name }));
         match fault {
             None => Ok(true),
             Some(Fault::Forget) => Ok(false),
