@@ -176,7 +176,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_daemon_that_ends_before_it_was_asked_to_says_that_it_stops() {
         let told = Mutex::new(Vec::new());
-        let send = |notice| std::future::ready(told.lock().unwrap().push(notice));
+        let send = |notice| {
+            told.lock().unwrap().push(notice);
+            std::future::ready(())
+        };
         let end = CancellationToken::new();
         end.cancel();
         give(send, Some(LIMIT), async || Ok(Counts::default()), pending(), end).await;
