@@ -45,6 +45,8 @@ const SHORT: Duration = Duration::from_secs(30);
 struct Promises {
     /// Mails that were taken, and what was promised of them since.
     mails: BTreeMap<MailId, Promise>,
+    /// Refused mails and the reports on them, stored or not.
+    reports: Vec<(MailId, MailId)>,
     /// Some call failed.
     failures: usize,
 }
@@ -123,6 +125,9 @@ async fn settle(spool: &Spool, number: u128, promises: &mut Promises) {
             _ => (outcome(450, "Busy"), Some(now), vec![], Promise::Waits(lease.mail.clone())),
         };
         let id = lease.mail.id;
+        if turn == 1 {
+            promises.reports.push((id, report.id));
+        }
         match spool.finish(lease, vec![answer], next_due, reports).await {
             Ok(()) => {
                 promises.promise(id, promise);
@@ -177,6 +182,12 @@ async fn verify(
             again.id = common::id(9999);
             let known = spool.commit(again).await.map(|receipt| receipt.id);
             assert_eq!(known.unwrap(), *id, "{story}: the key of {id} is not known");
+        }
+    }
+    for (id, report) in &promises.reports {
+        if !forgets && spool.show(*report).await.unwrap().is_some() {
+            let states = common::states(&spool, *id).await;
+            assert_eq!(states, [State::Failed], "{story}: a report on {id}, which waits");
         }
     }
     let mut carried = BTreeMap::new();
