@@ -268,13 +268,11 @@ mod tests {
             "(a@b",
             "a@[1.2.3.4",
             "<a@b> <c@d>",
-            "a\\",
             "\"\\",
+            "\u{1b}[2J two",
         ] {
-            match addresses(list.as_bytes()) {
-                Err(error) => assert!(!error.to_string().contains(char::is_control)),
-                Ok(found) => assert_eq!(found[0].text, "a\\", "{list:?} gave {found:?}"),
-            }
+            let error = addresses(list.as_bytes()).unwrap_err().to_string();
+            assert!(!error.contains(char::is_control), "{error:?}");
         }
         assert!(addresses("(".repeat(100_000).as_bytes()).is_err());
         assert!(addresses(b"\xff\xfe@b").is_err());

@@ -18,6 +18,7 @@ pub(crate) struct Host {
     pub(crate) spool: PathBuf,
     pub(crate) server: String,
     programs: tempfile::TempDir,
+    program: Option<PathBuf>,
 }
 
 impl Host {
@@ -27,7 +28,7 @@ impl Host {
         for name in ["sendmail", "mailq", "newaliases"] {
             symlink(env!("CARGO_BIN_EXE_hedwig-mailman"), programs.path().join(name)).unwrap();
         }
-        Self { spool: spool.into(), server: server.to_string(), programs }
+        Self { spool: spool.into(), server: server.to_string(), programs, program: None }
     }
 
     /// A host with an empty spool on which no daemon runs.
@@ -71,7 +72,8 @@ impl Host {
 
     /// Calls `sendmail` as another user.
     pub(crate) fn sendmail_as(&self, user: u32, arguments: &[&str], input: &str) -> Ended {
-        let mut command = Command::new(self.path("sendmail"));
+        let program = self.program.clone().unwrap_or_else(|| self.path("sendmail"));
+        let mut command = Command::new(program);
         command.args(arguments).uid(user).gid(user).env_clear();
         for (name, value) in self.settings() {
             command.env(format!("HEDWIG_MAILMAN_{name}"), value);
@@ -90,6 +92,18 @@ impl Host {
         let drops = self.drops();
         assert_eq!(drops.len(), 1, "{drops:?}");
         drops.into_iter().next().unwrap()
+    }
+
+    /// How many drops have been finished.
+    pub(crate) fn whole_drops(&self) -> usize {
+        let Ok(entries) = fs::read_dir(self.spool.join("drop")) else { return 0 };
+        let names = entries.map(|entry| entry.unwrap().file_name());
+        names.filter(|name| !name.to_string_lossy().starts_with("tmp.")).count()
+    }
+
+    /// The same host with another copy of the program, which every user may run.
+    pub(crate) fn with_program(self, program: &Path) -> Self {
+        Self { program: Some(program.to_owned()), ..self }
     }
 
     /// The same host when its mailman listens at this address.

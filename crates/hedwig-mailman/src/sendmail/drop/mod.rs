@@ -19,6 +19,7 @@
 
 mod directory;
 mod pick_up;
+mod taken;
 mod write;
 
 pub use directory::DropDirectories;

@@ -1,28 +1,15 @@
-use std::{
-    fs::{self, File, OpenOptions},
-    future::Future,
-    io::{self, Read},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
-    path::Path,
-    pin::pin,
-    time::{Duration, SystemTime},
-};
+use std::{fs, future::Future, pin::pin, time::Duration};
 
-use bytes::Bytes;
 use hedwig_envelope::{
-    BoxError, Mail, MailId, MailService, Origin, Outcome, RefusalKind, Timestamp, rescue,
+    BoxError, Mail, MailId, MailService, Origin, Outcome, Receipt, RefusalKind, Timestamp, rescue,
 };
-use hedwig_smtp::batch::{BatchError, BatchLimits, BatchMail, decode};
+use hedwig_smtp::batch::BatchMail;
 use tower::ServiceExt;
 
-use super::directory::{DropDirectories, told};
-
-/// What is in a file besides the content: commands and parameters for each recipient.
-const ENVELOPE_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// How long a file may stand under its temporary name; whoever wrote it is gone then.
-const TEMPORARY_AGE_MAX: Duration = Duration::from_secs(36 * 3600);
-/// How many files are taken in one round.
-const ROUND_FILES_MAX: usize = 1000;
+use super::{
+    directory::DropDirectories,
+    taken::{ReadError, read, take},
+};
 
 /// How dropped mail is picked up.
 #[derive(Clone, Debug)]
@@ -109,18 +96,7 @@ impl<S: MailService> PickUp<S> {
             Err(error) => return self.refuse(id, &error.to_string()),
         };
         match self.service.clone().oneshot(mail).await {
-            Ok(receipt) if receipt.outcomes.iter().any(|o| matches!(o, Outcome::Deferred(_))) => {
-                Err("the service takes no mail just now".into())
-            }
-            Ok(receipt) => {
-                tracing::info!(id = %receipt.id, user_id, "picked up a dropped mail");
-                for outcome in &receipt.outcomes {
-                    if let Outcome::Failed(answer) = outcome {
-                        return self.refuse(id, &answer.reply.to_string());
-                    }
-                }
-                fs::remove_file(self.directories.taken.join(id.to_string())).map_err(Into::into)
-            }
+            Ok(receipt) => self.settle(id, user_id, &receipt),
             Err(error) => match rescue(&error) {
                 refusal if refusal.kind == RefusalKind::KeyReused => {
                     self.refuse(id, "the file was changed after it had been picked up")
@@ -131,6 +107,18 @@ impl<S: MailService> PickUp<S> {
                 _ => Err(error),
             },
         }
+    }
+
+    fn settle(&self, id: MailId, user_id: u32, receipt: &Receipt) -> Result<(), BoxError> {
+        for outcome in &receipt.outcomes {
+            match outcome {
+                Outcome::Done(_) => {}
+                Outcome::Deferred(answer) => return Err(answer.reply.to_string().into()),
+                Outcome::Failed(answer) => return self.refuse(id, &answer.reply.to_string()),
+            }
+        }
+        tracing::info!(id = %receipt.id, user_id, "picked up a dropped mail");
+        fs::remove_file(self.directories.taken.join(id.to_string())).map_err(Into::into)
     }
 
     /// Puts what cannot be used where an operator finds it.
@@ -156,100 +144,208 @@ fn mail(id: MailId, dropped: BatchMail) -> Mail {
     }
 }
 
-/// Moves what was dropped out of its users' reach, under names that are ours. Returns what is there, the
-/// oldest first, with what an earlier run left.
-fn take(directories: &DropDirectories) -> io::Result<Vec<MailId>> {
-    let mut moved = 0;
-    for entry in fs::read_dir(&directories.drop).map_err(told(&directories.drop))? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let Some(name) = name.to_str() else { continue };
-        // Of what is no file, and of names that are not ours, nothing is known and nothing is done.
-        let Ok(metadata) = entry.metadata() else { continue };
-        if !metadata.is_file() {
-            continue;
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs::File,
+        os::unix::fs::symlink,
+        path::Path,
+        sync::{Arc, Mutex},
+        time::SystemTime,
+    };
+
+    use hedwig_envelope::{Content, Envelope, Reply, ReversePath, Status};
+    use hedwig_spool::{Filter, Spool, SpoolOptions};
+
+    use super::*;
+    use crate::sendmail::drop::{taken::TEMPORARY_AGE_MAX, write};
+
+    struct Place {
+        _spool: tempfile::TempDir,
+        directories: DropDirectories,
+    }
+
+    impl Place {
+        fn new() -> Self {
+            let spool = tempfile::tempdir().unwrap();
+            let directories = DropDirectories::of_spool(spool.path());
+            directories.make().unwrap();
+            Self { _spool: spool, directories }
         }
-        if name.starts_with("tmp.") {
-            remove_if_abandoned(&entry.path(), &metadata);
-        } else if name.parse::<MailId>().is_ok() {
-            let id = MailId::new(Timestamp::now(), fastrand::u128(..));
-            match fs::rename(entry.path(), directories.taken.join(id.to_string())) {
-                Ok(()) => moved += 1,
-                Err(error) => tracing::error!(name, %error, "a dropped mail cannot be taken"),
+
+        fn pick_up<S: MailService>(&self, service: S) -> PickUp<S> {
+            PickUp::new(self.directories.clone(), service, PickUpOptions::default())
+        }
+
+        fn drop_mail(&self, body: &'static str) {
+            write(&self.directories, new_id(), envelope(), Content::from(body)).unwrap();
+        }
+
+        fn count(&self, directory: &Path) -> usize {
+            fs::read_dir(directory).unwrap().count()
+        }
+
+        /// Files in drop, drop-taken and drop-refused.
+        fn counts(&self) -> [usize; 3] {
+            let DropDirectories { drop, taken, refused } = &self.directories;
+            [drop, taken, refused].map(|directory| self.count(directory))
+        }
+    }
+
+    fn new_id() -> MailId {
+        MailId::new(Timestamp::now(), fastrand::u128(..))
+    }
+
+    fn envelope() -> Envelope {
+        let recipient: hedwig_envelope::Address = "b@example.net".parse().unwrap();
+        Envelope::new(ReversePath::Null, [recipient])
+    }
+
+    /// A service that answers so and keeps what it was given.
+    fn keeper(code: u16, status: Status) -> (impl MailService, Arc<Mutex<Vec<Mail>>>) {
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        let service = tower::service_fn({
+            let kept = kept.clone();
+            move |mail: Mail| {
+                let outcome = Outcome::of_reply(Reply::with_status(code, status, "word"), None);
+                let receipt = Receipt::uniform(mail.id, mail.envelope.recipients.len(), outcome);
+                kept.lock().unwrap().push(mail);
+                async { Ok::<_, BoxError>(receipt) }
+            }
+        });
+        (service, kept)
+    }
+
+    #[tokio::test]
+    async fn a_drop_becomes_a_mail_with_a_name_and_a_key_of_the_daemons_own() {
+        let place = Place::new();
+        let dropped_as = new_id();
+        write(&place.directories, dropped_as, envelope(), Content::from("hi\r\n")).unwrap();
+        let (service, kept) = keeper(250, Status::OK);
+        place.pick_up(service).look().await.unwrap();
+        let kept = kept.lock().unwrap();
+        assert_eq!(kept[0].content.to_bytes(), "hi\r\n");
+        assert_ne!(kept[0].id, dropped_as);
+        assert_eq!(kept[0].origin.idempotency_key, Some(kept[0].id.into()));
+        let age = Timestamp::now().duration_since(kept[0].origin.received_at);
+        assert!(age.as_secs() < 60, "the time is that of the name: {age:?}");
+        assert_eq!(place.counts(), [0, 0, 0]);
+    }
+
+    #[tokio::test]
+    async fn a_crash_between_commit_and_unlink_makes_no_second_mail() {
+        let place = Place::new();
+        place.drop_mail("once\r\n");
+        let id = take(&place.directories).unwrap()[0];
+        let path = place.directories.taken.join(id.to_string());
+        let bytes = fs::read(&path).unwrap();
+        let spool = Spool::in_memory(SpoolOptions::default()).unwrap();
+        let pick_up = place.pick_up(spool.clone());
+        pick_up.look().await.unwrap();
+        fs::write(&path, &bytes).unwrap();
+        pick_up.look().await.unwrap();
+        assert_eq!(spool.list(&Filter::default()).await.unwrap().len(), 1);
+        assert_eq!(place.counts(), [0, 0, 0]);
+        let other = String::from_utf8(bytes).unwrap().replace("once", "twic");
+        fs::write(&path, other).unwrap();
+        pick_up.look().await.unwrap();
+        assert_eq!(spool.list(&Filter::default()).await.unwrap().len(), 1);
+        assert_eq!(place.counts(), [0, 0, 1], "a file that changed is kept for an operator");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_taken_now_is_taken_later_under_the_same_key() {
+        let place = Place::new();
+        place.drop_mail("later\r\n");
+        let (busy, asked) = keeper(452, Status::transient(3, 1));
+        assert!(place.pick_up(busy).look().await.is_err());
+        assert_eq!(place.counts(), [0, 1, 0]);
+        let (free, kept) = keeper(250, Status::OK);
+        place.pick_up(free).look().await.unwrap();
+        assert_eq!(asked.lock().unwrap()[0], kept.lock().unwrap()[0]);
+        assert_eq!(place.counts(), [0, 0, 0]);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_mail_is_kept_apart_and_holds_up_nothing() {
+        let place = Place::new();
+        let drop = &place.directories.drop;
+        let name = || drop.join(new_id().to_string());
+        fs::write(name(), "root:x:0:0\n").unwrap();
+        fs::write(name(), "").unwrap();
+        fs::write(name(), "MAIL FROM:<>\r\nRCPT TO:<a@b>\r\nBDAT 99999999999 LAST\r\nx").unwrap();
+        fs::write(name(), "MAIL FROM:<>\r\nRCPT TO:<a@b>\r\nBDAT 1 LAST\r\nx".repeat(2)).unwrap();
+        let linked = name();
+        fs::write(&linked, "x").unwrap();
+        fs::hard_link(&linked, drop.join("another-name")).unwrap();
+        place.drop_mail("good\r\n");
+        let (service, kept) = keeper(250, Status::OK);
+        place.pick_up(service).look().await.unwrap();
+        assert_eq!(kept.lock().unwrap().len(), 1);
+        assert_eq!(place.counts(), [1, 0, 5]);
+    }
+
+    #[tokio::test]
+    async fn links_directories_and_foreign_names_are_not_touched() {
+        let place = Place::new();
+        let drop = &place.directories.drop;
+        symlink("/etc/passwd", drop.join(new_id().to_string())).unwrap();
+        fs::create_dir(drop.join(new_id().to_string())).unwrap();
+        fs::write(drop.join("README"), "x").unwrap();
+        fs::write(drop.join(format!("tmp.{}", new_id())), "under way").unwrap();
+        let (service, kept) = keeper(250, Status::OK);
+        place.pick_up(service).look().await.unwrap();
+        assert!(kept.lock().unwrap().is_empty());
+        assert_eq!(place.counts(), [4, 0, 0]);
+    }
+
+    #[tokio::test]
+    async fn a_link_in_the_place_of_a_taken_file_is_not_followed() {
+        let place = Place::new();
+        let taken = place.directories.taken.join(new_id().to_string());
+        symlink("/etc/passwd", &taken).unwrap();
+        let (service, kept) = keeper(250, Status::OK);
+        place.pick_up(service).look().await.unwrap();
+        assert!(kept.lock().unwrap().is_empty());
+        assert_eq!(place.counts(), [0, 0, 1]);
+    }
+
+    #[tokio::test]
+    async fn what_was_never_finished_is_removed_in_the_end() {
+        let place = Place::new();
+        let path = place.directories.drop.join(format!("tmp.{}", new_id()));
+        let file = File::create(&path).unwrap();
+        file.set_modified(SystemTime::now() - 2 * TEMPORARY_AGE_MAX).unwrap();
+        let (service, _) = keeper(250, Status::OK);
+        place.pick_up(service).look().await.unwrap();
+        assert_eq!(place.counts(), [0, 0, 0]);
+    }
+
+    #[tokio::test]
+    async fn a_mail_that_is_larger_than_any_is_not_read() {
+        let place = Place::new();
+        place.drop_mail("large\r\n");
+        let (service, kept) = keeper(250, Status::OK);
+        let options = PickUpOptions { content_bytes_max: 4, ..PickUpOptions::default() };
+        PickUp::new(place.directories.clone(), service, options).look().await.unwrap();
+        assert!(kept.lock().unwrap().is_empty());
+        assert_eq!(place.counts(), [0, 0, 1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_looks_again_and_again_until_it_is_stopped() {
+        let place = Place::new();
+        let (service, kept) = keeper(250, Status::OK);
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let pick_up = place.pick_up(service);
+        let running = tokio::spawn(pick_up.run(async { stopped.await.unwrap() }));
+        for count in 1..=3 {
+            place.drop_mail("again\r\n");
+            while kept.lock().unwrap().len() < count {
+                tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }
-        if moved == ROUND_FILES_MAX {
-            break;
-        }
-    }
-    if moved > 0 {
-        // The new name must not be forgotten once a mail is queued under it.
-        File::open(&directories.taken)?.sync_all()?;
-        File::open(&directories.drop)?.sync_all()?;
-    }
-    let entries = fs::read_dir(&directories.taken).map_err(told(&directories.taken))?;
-    let names = entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?;
-    let ids = names.iter().filter_map(|name| name.to_str()?.parse::<MailId>().ok());
-    let mut ids: Vec<MailId> = ids.collect();
-    ids.sort_unstable();
-    Ok(ids)
-}
-
-/// What still has its temporary name was never said to be stored.
-fn remove_if_abandoned(path: &Path, metadata: &fs::Metadata) {
-    let age = metadata.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
-    if age.is_some_and(|age| age > TEMPORARY_AGE_MAX) && fs::remove_file(path).is_ok() {
-        tracing::warn!(path = %path.display(), "removed a drop that was never finished");
-    }
-}
-
-struct Dropped {
-    mail: BatchMail,
-    user_id: u32,
-}
-
-#[derive(Debug, thiserror::Error)]
-enum ReadError {
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    #[error("it is not a plain file of its own, dropped by user {0}")]
-    NotPlain(u32),
-    #[error("it is larger than a mail may be, dropped by user {0}")]
-    TooLarge(u32),
-    #[error("it is no mail, dropped by user {0}: {1}")]
-    Batch(u32, BatchError),
-}
-
-fn read(path: &Path, limits: &PickUpOptions) -> Result<Dropped, ReadError> {
-    // A user may have put a link or a pipe in a file's place until it was taken.
-    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-    let opened = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path);
-    let file = match opened {
-        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
-            return Err(ReadError::NotPlain(fs::symlink_metadata(path)?.uid()));
-        }
-        opened => opened.map_err(told(path))?,
-    };
-    let metadata = file.metadata()?;
-    let user_id = metadata.uid();
-    if !metadata.is_file() || metadata.nlink() != 1 {
-        return Err(ReadError::NotPlain(user_id));
-    }
-    let bytes_max = limits.content_bytes_max.saturating_add(ENVELOPE_BYTES_MAX);
-    let mut bytes = Vec::new();
-    file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > bytes_max {
-        return Err(ReadError::TooLarge(user_id));
-    }
-    let limits = BatchLimits {
-        mails_max: 1,
-        recipients_max: limits.recipients_max,
-        content_bytes_max: limits.content_bytes_max,
-    };
-    let mails = decode(Bytes::from(bytes), &limits);
-    let mut mails = mails.map_err(|error| ReadError::Batch(user_id, error))?;
-    match mails.pop() {
-        Some(mail) => Ok(Dropped { mail, user_id }),
-        None => Err(ReadError::NotPlain(user_id)),
+        stop.send(()).unwrap();
+        running.await.unwrap();
     }
 }
