@@ -74,6 +74,8 @@ pub(crate) async fn serve(
     let metrics = Metrics::new();
     let postoffice = handing_over(&configuration, &metrics);
     let mail = accepting(&configuration, &metrics, postoffice.clone(), spool.clone());
+    let dropped = picking_up(&configuration, &metrics, spool.clone());
+    let pick_up = pick_up(&configuration, dropped).map_err(Failure::try_again)?;
     let policy = relay_policy(configuration.relay_from.clone());
 
     let mut parts = Parts::new(stop.clone());
@@ -95,8 +97,6 @@ pub(crate) async fn serve(
         let server = server.with_graceful_shutdown(stop.requested());
         parts.start_sure("admin listener", server.into_future());
     }
-    let dropped = picking_up(&configuration, &metrics, spool.clone());
-    let pick_up = pick_up(&configuration, dropped).map_err(Failure::try_again)?;
     parts.start_sure("pick-up of dropped mail", pick_up.run(stop.requested()));
     let courier = Courier::new(spool.clone(), postoffice, courier_options(&configuration));
     parts.start_sure("courier", courier.run(stop.requested()));
