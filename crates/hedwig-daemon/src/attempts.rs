@@ -7,7 +7,8 @@ use std::{
 };
 
 use hedwig_envelope::{
-    BoxError, Mail, MailId, MailService, Outcome, Receipt, Recipient, Relay, Timestamp, rescue,
+    BoxError, Mail, MailId, MailService, Outcome, Receipt, Recipient, Refusal, Relay, Timestamp,
+    rescue,
 };
 use tower::{Layer, Service, ServiceExt};
 
@@ -98,16 +99,10 @@ fn log_outcome(id: MailId, recipient: &Recipient, delay: f64, outcome: &Outcome)
 }
 
 fn log_error(id: MailId, recipients: usize, delay: f64, error: &BoxError) {
-    let refusal = rescue(error);
-    tracing::info!(
-        %id,
-        recipients,
-        delay,
-        status = "deferred",
-        reply = %refusal.reply,
-        error = %error,
-        "attempt"
-    );
+    let reply = rescue(error).reply;
+    // A refusal says all there is; of any other error the reply hides what only the log may tell.
+    let hidden = (!error.is::<Refusal>()).then(|| tracing::field::display(error));
+    tracing::info!(%id, recipients, delay, status = "deferred", %reply, error = hidden, "attempt");
 }
 
 /// In hundredths: finer is noise in a log.

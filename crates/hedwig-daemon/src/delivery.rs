@@ -13,13 +13,18 @@ use crate::{
 pub static EXPIRY: Setting = Setting::text("delivery", "expiry", "SPAN")
     .help("Give a mail up, and tell its sender, after so long")
     .default("5d");
-/// The setting for the first wait.
-pub static RETRY: Setting = Setting::text("delivery", "retry", "SPAN")
-    .help("Try again after so long; each further wait is twice as long, up to retry_max")
-    .default("5m");
-/// The setting for the longest wait.
-pub static RETRY_MAX: Setting =
-    Setting::text("delivery", "retry_max", "SPAN").help("The longest wait").default("4h");
+/// The setting for the first wait, with a daemon's default.
+#[must_use]
+pub const fn retry(default: &'static str) -> Setting {
+    Setting::text("delivery", "retry", "SPAN")
+        .help("Try again after so long; each further wait is twice as long, up to retry_max")
+        .default(default)
+}
+/// The setting for the longest wait, with a daemon's default.
+#[must_use]
+pub const fn retry_max(default: &'static str) -> Setting {
+    Setting::text("delivery", "retry_max", "SPAN").help("The longest wait").default(default)
+}
 /// The setting for when a sender is told of a delay.
 pub static DELAY_WARNING: Setting = Setting::text("delivery", "delay_warning", "SPAN")
     .help("Tell the sender, once, when a mail has waited for so long; 0s for never")
@@ -41,19 +46,23 @@ pub struct Options {
 }
 
 impl Options {
-    /// Reads the settings of section `[delivery]`.
-    pub fn read(read: &mut Reading<'_>) -> Option<Self> {
+    /// Reads the settings of section `[delivery]`, the daemon's own [`retry`] and [`retry_max`] among them.
+    pub fn read(
+        read: &mut Reading<'_>,
+        retry: &'static Setting,
+        retry_max: &'static Setting,
+    ) -> Option<Self> {
         let expiry = read.one::<Span>(&EXPIRY);
-        let first = read.one::<Span>(&RETRY);
-        let longest = read.one::<Span>(&RETRY_MAX);
+        let first = read.one::<Span>(retry);
+        let longest = read.one::<Span>(retry_max);
         let delay_warning = read.one::<Span>(&DELAY_WARNING);
         let concurrency = read.one::<NonZeroUsize>(&CONCURRENCY);
         let (first, longest) = (first?.0, longest?.0);
         if first.is_zero() {
-            read.wrong(&RETRY, "without a wait a mail that is deferred would be tried without end");
+            read.wrong(retry, "without a wait a mail that is deferred would be tried without end");
         }
         if longest < first {
-            read.wrong(&RETRY_MAX, "the longest wait is shorter than the first one");
+            read.wrong(retry_max, "the longest wait is shorter than the first one");
         }
         Some(Self {
             schedule: Schedule { first, longest, expiry: expiry?.0, ..Schedule::default() },

@@ -60,6 +60,11 @@ static ADMIN_TOKEN: Setting = Setting::secret("admin", "token").help(
     "The tokens that let an operator see and change the queue over HTTP; without one, nobody may",
 );
 
+// The postoffice is ours, and either up or down: asking it often costs nothing, and a mail leaves soon
+// after it is back.
+static RETRY: Setting = delivery::retry("15s");
+static RETRY_MAX: Setting = delivery::retry_max("5m");
+
 /// The settings of mailman.
 pub static SCOPE: Scope = Scope {
     program: "hedwig-mailman",
@@ -82,8 +87,8 @@ pub static SCOPE: Scope = Scope {
         &DOMAIN,
         &spool::RETENTION,
         &delivery::EXPIRY,
-        &delivery::RETRY,
-        &delivery::RETRY_MAX,
+        &RETRY,
+        &RETRY_MAX,
         &delivery::DELAY_WARNING,
         &delivery::CONCURRENCY,
         &ADMIN,
@@ -141,7 +146,7 @@ impl Configuration {
         let client = read_client(read, urls.clone());
         let within = read.one::<Span>(&WITHIN);
         let spool = spool::Options::read(read, Grouping::Whole);
-        let delivery = delivery::Options::read(read);
+        let delivery = delivery::Options::read(read, &RETRY, &RETRY_MAX);
         let admin = read.optional(&ADMIN);
         let admin_tokens = read.many(&ADMIN_TOKEN);
         let hostname = Hostname::read(read);

@@ -18,6 +18,8 @@ use crate::{
 };
 
 static DIRECTORY: Setting = spool::directory("/var/spool/hedwig-postoffice");
+static RETRY: Setting = delivery::retry("5m");
+static RETRY_MAX: Setting = delivery::retry_max("4h");
 
 /// The settings of the postoffice.
 pub static SCOPE: Scope = Scope {
@@ -36,8 +38,8 @@ pub static SCOPE: Scope = Scope {
         &DIRECTORY,
         &spool::RETENTION,
         &delivery::EXPIRY,
-        &delivery::RETRY,
-        &delivery::RETRY_MAX,
+        &RETRY,
+        &RETRY_MAX,
         &delivery::DELAY_WARNING,
         &delivery::CONCURRENCY,
         &ROUTE,
@@ -77,7 +79,7 @@ impl Configuration {
     pub fn read(read: &mut Reading<'_>) -> Option<Self> {
         let listener = ListenerOptions::read(read);
         let spool = spool::Options::read(read, Grouping::ByDomain);
-        let delivery = delivery::Options::read(read);
+        let delivery = delivery::Options::read(read, &RETRY, &RETRY_MAX);
         let hostname = Hostname::read(read);
         let road = RoadOptions::read(read, hostname.as_ref());
         let grace = read.one::<Span>(&GRACE);

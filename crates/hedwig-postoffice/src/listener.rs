@@ -10,8 +10,9 @@ pub(crate) static LISTEN: Setting = Setting::text("http", "listen", "ADDR")
 pub(crate) static TOKEN: Setting = Setting::secret("http", "token")
     .flag("token")
     .help("The file with the tokens of which a client must show one, a line each");
-pub(crate) static SIZE_MAX: Setting =
-    Setting::text("http", "size_max", "SIZE").help("The largest mail taken").default("50M");
+pub(crate) static SIZE_MAX: Setting = Setting::text("http", "size_max", "SIZE")
+    .help("The largest mail taken; a little more than mailman takes, which adds to it")
+    .default("52M");
 pub(crate) static MAILS_MAX: Setting = Setting::text("http", "mails_max", "N")
     .help("So many mails are in hand at once; more are told to come again")
     .default("10000");

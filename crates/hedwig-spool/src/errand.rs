@@ -59,7 +59,7 @@ impl Errand {
             }
             Err(error) => error,
         };
-        tracing::warn!(id = %lease.mail.id, destination = %lease.destination, %error, "no outcome");
+        tracing::debug!(id = %lease.mail.id, destination = %lease.destination, %error, "no outcome");
         let refusal = rescue(&error);
         (vec![outcome_of(&refusal); recipients], refusal.retry_after)
     }
