@@ -27,8 +27,8 @@ pub struct Mailman;
 impl Daemon for Mailman {
     type Configuration = Configuration;
     const SCOPE: &'static Scope = &SCOPE;
-    const ABOUT: &'static str =
-        "Takes mail over SMTP where it is born, and hands it to a postoffice over HTTP";
+    const ABOUT: &'static str = "Takes mail over SMTP where it is born, and hands it to a postoffice over HTTP; \
+         also sendmail(1): see hedwig-mailman sendmail --help";
     // Every mail goes to one place, whoever its recipients are.
     const GROUPING: Grouping = Grouping::Whole;
 

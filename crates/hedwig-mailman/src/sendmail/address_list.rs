@@ -277,4 +277,23 @@ mod tests {
         assert!(addresses("(".repeat(100_000).as_bytes()).is_err());
         assert!(addresses(b"\xff\xfe@b").is_err());
     }
+    proptest::proptest! {
+        #[test]
+        fn whatever_stands_in_a_list_a_span_holds_its_address(
+            list in "[ab.@<>,;:()\\[\\]\"\\\\ \r\n\u{e9}]{0,40}"
+        ) {
+            for mention in addresses(list.as_bytes()).unwrap_or_default() {
+                let found = addresses(&list.as_bytes()[mention.span.clone()]).unwrap();
+                proptest::prop_assert_eq!(&found[0].text, &mention.text);
+                proptest::prop_assert_eq!(found.len(), 1);
+            }
+        }
+
+        #[test]
+        fn no_bytes_are_too_strange(list: Vec<u8>) {
+            if let Err(error) = addresses(&list) {
+                proptest::prop_assert!(!error.to_string().contains(char::is_control));
+            }
+        }
+    }
 }

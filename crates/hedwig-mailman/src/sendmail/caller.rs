@@ -38,7 +38,9 @@ fn in_passwd(passwd: &str, user_id: u32) -> Option<Caller> {
     // The first part of the comment field is the name; & stands for the login name in it.
     let name = user[4].split(',').next().unwrap_or_default().trim();
     let mut capital = login.clone();
-    capital[..1].make_ascii_uppercase();
+    if let Some(first) = capital.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
     let full_name = Some(name.replace('&', &capital)).filter(|name| !name.is_empty());
     Some(Caller { login, full_name })
 }
@@ -49,7 +51,8 @@ mod tests {
 
     const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\n\
         alice:x:1000:1000:Alice Doe,Room 1,,:/home/alice:/bin/sh\n\
-        bob:x:1001:1001:& Doe:/home/bob:/bin/sh\nbroken:x\nplain:x:1002:1002::/:/bin/sh\n";
+        bob:x:1001:1001:& Doe:/home/bob:/bin/sh\nbroken:x\nplain:x:1002:1002::/:/bin/sh\n\
+        \u{e9}mile:x:1003:1003:& D:/:/bin/sh\n";
 
     #[test]
     fn a_user_has_a_login_and_perhaps_a_name() {
@@ -57,6 +60,7 @@ mod tests {
         assert_eq!(user(1000), Some(("alice".into(), Some("Alice Doe".into()))));
         assert_eq!(user(1001), Some(("bob".into(), Some("Bob Doe".into()))));
         assert_eq!(user(1002), Some(("plain".into(), None)));
+        assert_eq!(user(1003), Some(("\u{e9}mile".into(), Some("\u{e9}mile D".into()))));
         assert_eq!(user(4711), None);
     }
 }

@@ -44,21 +44,43 @@ impl DropDirectories {
     }
 }
 
+/// Makes a directory if it is missing. It bears its name only once it has its owner and mode.
 fn make(directory: &Path, mode: u32) -> io::Result<()> {
-    match DirBuilder::new().mode(PRIVATE_MODE).create(directory) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-        made => made?,
+    let Some(parent) = directory.parent().filter(|_| !directory.exists()) else { return Ok(()) };
+    let new = directory.with_extension("new");
+    match DirBuilder::new().mode(PRIVATE_MODE).create(&new) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
     }
-    let Some(parent) = directory.parent() else { return Ok(()) };
-    let owner = fs::metadata(parent)?;
-    let own = fs::metadata(directory)?;
+    let (owner, own) = (fs::metadata(parent)?, fs::metadata(&new)?);
     if (own.uid(), own.gid()) != (owner.uid(), owner.gid()) {
         // Root may make it before the daemon, who is somebody else, first runs.
-        chown(directory, Some(owner.uid()), Some(owner.gid()))?;
+        chown(&new, Some(owner.uid()), Some(owner.gid()))?;
     }
-    // The umask has no say in this, and a change of owner takes the set-group-id bit away.
-    fs::set_permissions(directory, Permissions::from_mode(mode))?;
+    set_mode(&new, mode)?;
+    match fs::rename(&new, directory) {
+        // Somebody else was quicker, and a mail is in there already.
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => fs::remove_dir(&new)?,
+        renamed => renamed?,
+    }
     File::open(parent)?.sync_all()
+}
+
+/// Sets the mode, in which the umask has no say. Where a sandbox forbids set-group-id (systemd's
+/// `RestrictSUIDSGID`), the directory stays its owner's.
+fn set_mode(directory: &Path, mode: u32) -> io::Result<()> {
+    match fs::set_permissions(directory, Permissions::from_mode(mode)) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let path = directory.with_extension("");
+            tracing::warn!(
+                path = %path.display(),
+                "other users cannot drop mail here, since this process may not set the mode; \
+                 set it with: chmod {mode:o}"
+            );
+            Ok(())
+        }
+        set => set,
+    }
 }
 
 /// The same error with the path it is about.
@@ -81,6 +103,16 @@ mod tests {
         fs::set_permissions(&directories.drop, Permissions::from_mode(0o3730)).unwrap();
         directories.make().unwrap();
         assert_eq!(mode(&directories.drop), 0o3730, "an operator's choice stays");
+    }
+
+    #[test]
+    fn what_a_crash_left_half_made_is_finished() {
+        let spool = tempfile::tempdir().unwrap();
+        let directories = DropDirectories::of_spool(spool.path());
+        fs::create_dir(spool.path().join("drop.new")).unwrap();
+        directories.make_drop().unwrap();
+        assert_eq!(fs::metadata(&directories.drop).unwrap().mode() & 0o7777, 0o3733);
+        assert_eq!(fs::read_dir(spool.path()).unwrap().count(), 1);
     }
 
     #[test]

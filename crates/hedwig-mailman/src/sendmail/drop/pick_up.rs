@@ -117,8 +117,9 @@ impl<S: MailService> PickUp<S> {
                 Outcome::Failed(answer) => return self.refuse(id, &answer.reply.to_string()),
             }
         }
+        fs::remove_file(self.directories.taken.join(id.to_string()))?;
         tracing::info!(id = %receipt.id, user_id, "picked up a dropped mail");
-        fs::remove_file(self.directories.taken.join(id.to_string())).map_err(Into::into)
+        Ok(())
     }
 
     /// Puts what cannot be used where an operator finds it.
