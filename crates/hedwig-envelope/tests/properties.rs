@@ -22,7 +22,7 @@ proptest! {
     #[test]
     fn an_address_is_read_from_what_it_is_written_as(text in address()) {
         let parsed: Address = text.parse().unwrap();
-        prop_assert_eq!(parsed.as_str().parse::<Address>().unwrap(), parsed.clone());
+        prop_assert_eq!(&parsed.as_str().parse::<Address>().unwrap(), &parsed);
         let json = serde_json::to_string(&parsed).unwrap();
         prop_assert_eq!(serde_json::from_str::<Address>(&json).unwrap(), parsed);
     }
