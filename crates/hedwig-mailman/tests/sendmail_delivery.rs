@@ -40,7 +40,7 @@ async fn a_mail_goes_all_the_way_while_the_caller_waits() {
         let text = text(&mail);
         assert!(text.contains("From: Alice Doe <alice@example.org>\r\n"), "{text}");
         assert!(text.ends_with("To: Bob <bob@example.net>\r\n\r\nhello\r\n"), "{text}");
-        assert!(text.contains("by mailman.example.org") && !text.contains("eve"), "{text}");
+        assert!(text.contains("by mailman.example.org") && !text.contains("eve@"), "{text}");
     }
     recipients.sort();
     assert_eq!(recipients, ["bob@example.net", "eve@example.net"]);

@@ -25,8 +25,14 @@ fn place() -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let program = directory.path().join("sendmail");
     fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
-    fs::copy(env!("CARGO_BIN_EXE_hedwig-mailman"), &program).unwrap();
+    copy(Path::new(env!("CARGO_BIN_EXE_hedwig-mailman")), &program);
     (directory, program)
+}
+
+/// Copies a program in a process of its own. If this one wrote it, what another thread starts meanwhile
+/// would have it open for writing too, and it could not be run ("text file busy").
+fn copy(from: &Path, to: &Path) {
+    assert!(Command::new("/bin/cp").args([from, to]).status().unwrap().success());
 }
 
 struct Daemon(Child);
@@ -35,7 +41,7 @@ impl Daemon {
     /// Starts a mailman whose postoffice is out of reach, and waits for a line of its log.
     fn start(program: &Path, spool: &Path, awaited: &str) -> Self {
         let named = program.with_file_name("hedwig-mailman");
-        fs::copy(program, &named).unwrap();
+        copy(program, &named);
         let mut command = Command::new(named);
         command.env_clear().uid(DAEMON).gid(DAEMON).stderr(Stdio::piped());
         command.args(["serve", "--listen", "127.0.0.1:0", "--postoffice", "http://127.0.0.1:9"]);
