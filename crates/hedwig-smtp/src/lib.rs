@@ -13,6 +13,7 @@ pub mod client;
 pub mod command;
 pub mod policy;
 pub mod reply;
+pub mod sasl;
 pub mod server;
 
 pub use capabilities::Capabilities;
