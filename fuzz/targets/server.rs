@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use hedwig_envelope::{Envelope, Reply, Status};
 use hedwig_smtp::{
     Dialect, LineEndings, ServerOptions, Session as _,
+    sasl::{Claim, Mechanism, ScramKeys, Verdict},
     server::{Event, Session},
 };
 use libfuzzer_sys::fuzz_target;
@@ -33,6 +34,7 @@ fn serve(options: &Arc<ServerOptions>, starttls: bool, bytes: &[u8], piece: usiz
                 let reply = Reply::with_status(250, Status::OK, "Ok");
                 session.reply(&reply).expect("asked");
             }
+            Some(Event::Authenticate(claim)) => session.judge(judge(claim)).expect("claimed"),
             Some(Event::StartTls) => {
                 session.tls_started("TLS".into(), &mut input, now).expect("asked");
             }
@@ -47,6 +49,16 @@ fn serve(options: &Arc<ServerOptions>, starttls: bool, bytes: &[u8], piece: usiz
     (said.to_vec(), mails)
 }
 
+fn judge(claim: Claim) -> Verdict {
+    match claim {
+        Claim::Password { user, .. } if user == "a" => Verdict::Accepted(user),
+        Claim::Keys { user } => {
+            Verdict::Keys { keys: ScramKeys::decoy(b"", &user), nonce: "nonce".into() }
+        }
+        Claim::Password { .. } | Claim::Token { .. } => Verdict::Refused,
+    }
+}
+
 fuzz_target!(|bytes: &[u8]| {
     let Some((&choices, bytes)) = bytes.split_first() else { return };
     let line_endings =
@@ -55,6 +67,7 @@ fuzz_target!(|bytes: &[u8]| {
         protocol: if choices & 2 == 0 { Dialect::Smtp } else { Dialect::Lmtp },
         line_endings,
         content_bytes_max: CONTENT_BYTES_MAX,
+        mechanisms: Mechanism::ALL.to_vec(),
         require_tls: true,
         mt_priority: true,
         deliver_by: true,

@@ -70,8 +70,8 @@ fn answer(
                 let content = Content::new(content);
                 runtime.block_on(take(surroundings, envelope, content))
             }
-            // TLS is not on offer.
-            Event::StartTls | Event::Closed(_) => return Ok(true),
+            // Neither AUTH nor TLS is on offer.
+            Event::Authenticate(_) | Event::StartTls | Event::Closed(_) => return Ok(true),
         };
         session.reply(&reply).map_err(io::Error::other)?;
     }

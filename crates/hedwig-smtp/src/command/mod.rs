@@ -13,6 +13,8 @@ pub(crate) use write::{MailLine, RecipientLine};
 
 use hedwig_envelope::{MailParameters, Recipient, ReversePath};
 
+use crate::sasl::Secret;
+
 /// A command line, understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -57,7 +59,7 @@ pub enum Command {
         /// The mechanism, in upper case.
         mechanism: String,
         /// The initial response, still in base64.
-        initial_response: Option<String>,
+        initial_response: Option<Secret>,
     },
     /// `QUIT`.
     Quit,
@@ -98,7 +100,7 @@ mod tests {
             "MAIL FROM:<a@example.org> HOLDUNTIL=2027-01-01T00:00:00Z",
             r#"MAIL FROM:<"a b>"@example.org>"#,
             "RCPT TO:<b@example.net>",
-            "RCPT TO:<b@[ipv6:2001:db8::1]>",
+            "RCPT TO:<b@[IPv6:2001:db8::1]>",
             "RCPT TO:<postmaster>",
             "RCPT TO:<b@example.net> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;b+2Bx@example.net",
             "RCPT TO:<grüße@example.net>",

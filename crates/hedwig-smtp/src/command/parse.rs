@@ -1,6 +1,7 @@
 use hedwig_envelope::{Address, IdempotencyKey, MailParameters, Recipient, ReversePath};
 
 use super::{Command, CommandError, parameters, path};
+use crate::sasl::Secret;
 
 /// RFC 5321 §4.5.3.1.2.
 const NAME_BYTES_MAX: usize = 255;
@@ -132,7 +133,7 @@ fn auth(arguments: &str) -> Result<Command, CommandError> {
     match (words.next(), words.next(), words.next()) {
         (Some(mechanism), response, None) => Ok(Command::Auth {
             mechanism: mechanism.to_ascii_uppercase(),
-            initial_response: response.map(str::to_owned),
+            initial_response: response.map(Secret::new),
         }),
         _ => Err(CommandError::arguments("AUTH needs a mechanism, and perhaps a response")),
     }

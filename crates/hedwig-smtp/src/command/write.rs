@@ -6,6 +6,7 @@ use hedwig_envelope::{
 };
 
 use super::{Command, CommandError};
+use crate::sasl::Secret;
 
 impl Command {
     /// Appends the command line with its CRLF.
@@ -32,7 +33,7 @@ impl Command {
             Self::Help => write_line(out, format_args!("HELP")),
             Self::StartTls => write_line(out, format_args!("STARTTLS")),
             Self::Auth { mechanism, initial_response } => {
-                write_auth(out, mechanism, initial_response.as_deref())?;
+                write_auth(out, mechanism, initial_response.as_ref())?;
             }
             Self::Quit => write_line(out, format_args!("QUIT")),
         }
@@ -152,12 +153,16 @@ fn write_flag(f: &mut fmt::Formatter<'_>, keyword: &str, is_up: bool) -> fmt::Re
 fn write_auth(
     out: &mut BytesMut,
     mechanism: &str,
-    response: Option<&str>,
+    response: Option<&Secret>,
 ) -> Result<(), CommandError> {
     let mechanism = word(mechanism)?;
     match response {
         None => write_line(out, format_args!("AUTH {mechanism}")),
-        Some(response) => write_line(out, format_args!("AUTH {mechanism} {}", word(response)?)),
+        Some(response) => {
+            // The error must not tell what it is.
+            let response = word(response.reveal()).map_err(|_| unwritable("The response"))?;
+            write_line(out, format_args!("AUTH {mechanism} {response}"));
+        }
     }
     Ok(())
 }

@@ -83,7 +83,10 @@ impl Session {
             Command::Noop => self.waste(&replies::ok()),
             Command::Vrfy(_) => self.waste(&replies::not_verified()),
             Command::Help => self.waste(&replies::help()),
-            Command::Expn(_) | Command::Auth { .. } => self.say(&replies::not_implemented()),
+            Command::Expn(_) => self.say(&replies::not_implemented()),
+            Command::Auth { mechanism, initial_response } => {
+                self.authenticate(&mechanism, initial_response.as_ref());
+            }
         }
     }
 
@@ -116,6 +119,9 @@ impl Session {
         }
         if self.transaction.is_some() {
             return self.say(&replies::bad_sequence("One mail at a time"));
+        }
+        if self.options.authentication_required && self.peer.authenticated.is_none() {
+            return self.say(&replies::authentication_required());
         }
         let utf8_unasked = !parameters.smtputf8 && sender.address().is_some_and(is_utf8);
         let refusal = if utf8_unasked {
@@ -266,6 +272,10 @@ impl Session {
         ];
         if self.starttls && !is_secure {
             keywords.push("STARTTLS".into());
+        }
+        if self.offers_authentication() {
+            let names: Vec<_> = options.mechanisms.iter().map(|m| m.name()).collect();
+            keywords.push(format!("AUTH {}", names.join(" ")));
         }
         if options.require_tls && is_secure {
             keywords.push("REQUIRETLS".into());

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hedwig_envelope::Envelope;
 
-use crate::Question;
+use crate::{Question, sasl::Claim};
 
 /// What the server's side has to ask or to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub enum Event {
         /// Its content, without dot-stuffing.
         content: Bytes,
     },
+    /// The client says who it is (RFC 4954). Awaits [`Session::judge`](super::Session::judge).
+    Authenticate(Claim),
     /// Write what is to be sent, shake hands as a TLS server, and call [`Session::tls_started`](super::Session::tls_started).
     StartTls,
     /// Write what is to be sent, and close the connection.

@@ -11,6 +11,7 @@
 //! Every command gets one reply, so the reply is the decision: an event that awaits its reply stops
 //! the session, however much a pipelining client has sent already.
 
+mod authentication;
 mod chunks;
 mod commands;
 mod content;

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::Dialect;
+use crate::sasl::Mechanism;
 
 /// How a server behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +31,18 @@ pub struct ServerOptions {
     pub deliver_by: bool,
     /// Whether FUTURERELEASE is offered, and the longest hold then (RFC 4865).
     pub future_release: Option<Duration>,
+    /// The mechanisms of AUTH, the best first; without any it is not offered (RFC 4954). The driver puts
+    /// here what its [`Authenticator`](crate::sasl::Authenticator) has.
+    pub mechanisms: Vec<Mechanism>,
+    /// Whether AUTH is offered without TLS too. Whoever listens in then learns the passwords.
+    pub authentication_in_clear_text: bool,
+    /// Whether a client must be authenticated before it may send; without it is told 530.
+    pub authentication_required: bool,
+    /// Failed authentications before the connection is closed with 421.
+    pub authentication_failures_max: usize,
+    /// How long the first failed authentication waits for its reply; the next wait longer by as much each.
+    /// Kept by the driver.
+    pub authentication_failure_delay: Duration,
     /// How long the client may be silent (RFC 5321 §4.5.3.2.7 asks for five minutes at least).
     pub silence_max: Duration,
     /// How long a connection may last since it began, or since its last mail: a client that sends a byte
@@ -58,6 +71,11 @@ impl Default for ServerOptions {
             mt_priority: false,
             deliver_by: false,
             future_release: None,
+            mechanisms: Vec::new(),
+            authentication_in_clear_text: false,
+            authentication_required: false,
+            authentication_failures_max: 3,
+            authentication_failure_delay: Duration::from_secs(1),
             silence_max: Duration::from_secs(300),
             connection_duration_max: Duration::from_secs(3600),
             connections_max: 1000,

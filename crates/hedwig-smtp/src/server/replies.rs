@@ -127,6 +127,52 @@ pub(super) fn shutting_down() -> Reply {
     Reply::with_status(421, Status::transient(3, 2), "Shutting down, try again later")
 }
 
+/// RFC 4954 §4: 235 says that the client is authenticated.
+pub(super) fn authenticated() -> Reply {
+    Reply::with_status(235, Status::success(7, 0), "Authenticated")
+}
+
+pub(super) fn authentication_required() -> Reply {
+    Reply::with_status(530, Status::permanent(7, 0), "Authenticate first")
+}
+
+pub(super) fn encryption_required() -> Reply {
+    Reply::with_status(538, Status::permanent(7, 11), "AUTH is for TLS only: start it first")
+}
+
+pub(super) fn unknown_mechanism() -> Reply {
+    Reply::with_status(504, Status::permanent(5, 4), "This mechanism is not offered")
+}
+
+pub(super) fn wrong_credentials() -> Reply {
+    Reply::with_status(535, Status::permanent(7, 8), "User or password is wrong")
+}
+
+pub(super) fn authentication_unavailable() -> Reply {
+    Reply::with_status(454, Status::transient(7, 0), "Nobody can tell at the moment, try later")
+}
+
+pub(super) fn authentication_cancelled() -> Reply {
+    Reply::with_status(501, Status::permanent(7, 0), "Cancelled")
+}
+
+pub(super) fn not_base64() -> Reply {
+    Reply::with_status(501, Status::permanent(5, 2), "This is not base64")
+}
+
+pub(super) fn malformed_response() -> Reply {
+    Reply::with_status(501, Status::permanent(5, 2), "This is not what the mechanism wants")
+}
+
+/// RFC 4954 §6: X.5.6 is for a line of an exchange that is too long.
+pub(super) fn response_too_long() -> Reply {
+    Reply::with_status(500, Status::permanent(5, 6), "The line is too long")
+}
+
+pub(super) fn too_many_failures() -> Reply {
+    Reply::with_status(421, Status::transient(7, 0), "Too many failed authentications, closing")
+}
+
 #[cfg(feature = "tokio")]
 pub(super) fn too_many_connections() -> Reply {
     Reply::with_status(421, Status::transient(3, 2), "Too many connections, try again later")

@@ -5,13 +5,14 @@ use hedwig_envelope::{Envelope, Reply};
 
 use super::{
     CloseReason, Dialect, Event, NothingToAnswer, ServerOptions,
+    authentication::RESPONSE_BYTES_MAX,
     chunks::{Assembly, ChunkReader},
     commands::Ask,
     content::{ContentFault, DataReader},
     framing::LineReader,
     replies,
 };
-use crate::{Peer, Question, reply};
+use crate::{Peer, Question, reply, sasl::Exchange};
 
 /// A server's side of one connection (RFC 5321, RFC 2033).
 #[derive(Debug)]
@@ -29,6 +30,7 @@ pub struct Session {
     buffered: usize,
     errors: usize,
     commands_without_mail: usize,
+    pub(super) authentication_failures: usize,
     shutting_down: bool,
 }
 
@@ -43,6 +45,10 @@ pub(super) enum State {
     Data(DataReader),
     /// Reads the chunk after BDAT, and then says this.
     Chunk(ChunkReader, AfterChunk),
+    /// Reads the client's next message after AUTH.
+    Authenticating(Box<Exchange>),
+    /// Reads nothing before the claim is judged.
+    Judging(Box<Exchange>),
     /// The next bytes belong to TLS.
     TlsHandshake,
     /// Nothing more.
@@ -92,11 +98,21 @@ impl Session {
             buffered: 0,
             errors: 0,
             commands_without_mail: 0,
+            authentication_failures: 0,
             shutting_down: false,
         }
     }
 
-    /// Answers the event at hand. In LMTP, a content's answer counts for each recipient.
+    /// The same session, for a client that began with TLS (RFC 8314 §3.3). Call it on a new one.
+    #[must_use]
+    pub fn within_tls(mut self, description: String) -> Self {
+        self.peer = Arc::new(Peer { tls: Some(description), ..Peer::clone(&self.peer) });
+        let connect = Question::Connect { peer: self.peer.clone() };
+        self.event = Some(Event::Question(connect));
+        self
+    }
+
+    /// Answers the question, or the mail, at hand. In LMTP, a content's answer counts for each recipient.
     ///
     /// # Errors
     /// When no event awaits an answer, or it has not been polled yet.
@@ -192,6 +208,15 @@ impl Session {
         &self.options
     }
 
+    pub(super) fn tell(&mut self, event: Event) {
+        self.event = Some(event);
+    }
+
+    /// Whether something happened that the caller has not seen.
+    pub(super) fn has_event(&self) -> bool {
+        self.event.is_some()
+    }
+
     pub(super) fn say(&mut self, reply: &Reply) {
         if reply.code() >= 400 {
             self.errors += 1;
@@ -252,11 +277,14 @@ impl Session {
     }
 
     /// Between two commands: is it enough?
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         if !matches!(self.state, State::Commands) {
             return;
         }
-        let (reply, reason) = if self.errors > self.options.errors_max {
+        let failures_max = self.options.authentication_failures_max;
+        let (reply, reason) = if self.authentication_failures >= failures_max.max(1) {
+            (replies::too_many_failures(), CloseReason::Misbehaved)
+        } else if self.errors > self.options.errors_max {
             (replies::too_many_errors(), CloseReason::Misbehaved)
         } else if self.commands_without_mail > self.options.commands_without_mail_max {
             (replies::too_many_commands(), CloseReason::Misbehaved)
@@ -269,11 +297,21 @@ impl Session {
         self.close(reason);
     }
 
+    /// An initial response may make AUTH longer than other commands are.
+    fn command_bytes_max(&self) -> usize {
+        let max = self.options.command_bytes_max;
+        if self.offers_authentication() { max.max(RESPONSE_BYTES_MAX) } else { max }
+    }
+
     /// Whether something was taken and more may be.
     fn step(&mut self, input: &mut BytesMut) -> bool {
         match &mut self.state {
-            State::Commands => match self.lines.read(input, self.options.command_bytes_max) {
+            State::Commands => match self.lines.read(input, self.command_bytes_max()) {
                 Some(line) => self.take_line(line),
+                None => return false,
+            },
+            State::Authenticating(_) => match self.lines.read(input, RESPONSE_BYTES_MAX) {
+                Some(line) => self.take_response(line),
                 None => return false,
             },
             State::Data(reader) => match reader.receive(input) {
@@ -284,7 +322,9 @@ impl Session {
                 Some(chunk) => self.take_chunk(chunk),
                 None => return false,
             },
-            State::Asking(_) | State::TlsHandshake | State::Closed => return false,
+            State::Asking(_) | State::Judging(_) | State::TlsHandshake | State::Closed => {
+                return false;
+            }
         }
         self.settle();
         true
@@ -314,7 +354,7 @@ impl crate::Session for Session {
     /// `None` while an event awaits its answer: then the client waits, not we.
     fn poll_timeout(&self) -> Option<Instant> {
         match self.state {
-            State::Asking(_) | State::Closed => None,
+            State::Asking(_) | State::Judging(_) | State::Closed => None,
             _ => Some(
                 (self.last_heard + self.options.silence_max)
                     .min(self.last_mail + self.options.connection_duration_max),

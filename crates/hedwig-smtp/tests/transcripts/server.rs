@@ -4,11 +4,14 @@
 //! - `policy QUESTION = REPLY` answers a question, such as `RCPT <a@example.org>`; others are answered yes;
 //! - `answer REPLY[; REPLY]` is said to every mail from then on;
 //! - `mail ENVELOPE | CONTENT` expects a mail to have come;
+//! - `user NAME PASSWORD` and `token TOKEN NAME` say who there is; about the user `nobody` nobody can tell;
+//! - `known NAME` expects the client to be authenticated so;
 //! - `wait SECONDS` lets time pass, `stop` asks for a shutdown;
 //! - `closed REASON` expects the end. `S: *` expects some reply, whatever it says.
 
 use std::{
     collections::{HashMap, VecDeque},
+    num::NonZeroU32,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -17,10 +20,16 @@ use bytes::BytesMut;
 use hedwig_envelope::{Reply, Status};
 use hedwig_smtp::{
     Dialect, LineEndings, Question, ServerOptions, Session as _,
+    sasl::{Claim, ScramKeys, Verdict},
     server::{Event, Session},
 };
 
 use super::script::{Script, Step, escape};
+
+/// The salt of RFC 7677 §3, whose nonce is used too.
+const SALT: &[u8] = &[
+    0x5b, 0x6d, 0x99, 0x68, 0x9d, 0x12, 0x35, 0x8e, 0xec, 0xa0, 0x4b, 0x14, 0x12, 0x36, 0xfa, 0x81,
+];
 
 pub(crate) fn play(script: &Script, piece: usize) {
     let mut stage = Stage::new(script);
@@ -36,6 +45,8 @@ pub(crate) fn play(script: &Script, piece: usize) {
 struct Stage {
     session: Session,
     policy: HashMap<String, Reply>,
+    passwords: HashMap<String, String>,
+    tokens: HashMap<String, String>,
     answers: Vec<Reply>,
     mails: VecDeque<String>,
     closed: Option<String>,
@@ -47,7 +58,11 @@ struct Stage {
 impl Stage {
     fn new(script: &Script) -> Self {
         let mut options = ServerOptions { hostname: "mx.example".into(), ..Default::default() };
-        let mut policy = HashMap::new();
+        let (mut policy, mut passwords, mut tokens) =
+            (HashMap::new(), HashMap::new(), HashMap::new());
+        let two = |step: &Step| {
+            step.text().split_once(' ').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap()
+        };
         let mut starttls = false;
         for step in &script.steps {
             match step.verb.as_str() {
@@ -57,6 +72,8 @@ impl Stage {
                     let (question, reply) = step.text().split_once(" = ").unwrap();
                     policy.insert(question.to_owned(), parse_reply(reply));
                 }
+                "user" => passwords.extend([two(step)]),
+                "token" => tokens.extend([two(step)]),
                 _ => break,
             }
         }
@@ -64,6 +81,8 @@ impl Stage {
         let mut stage = Self {
             session: Session::new(Arc::new(options), None, starttls, now),
             policy,
+            passwords,
+            tokens,
             answers: vec![parse_reply("250 2.0.0 Ok: queued")],
             mails: VecDeque::new(),
             closed: None,
@@ -77,7 +96,11 @@ impl Stage {
 
     fn play(&mut self, step: &Step, piece: usize, place: &str) {
         match step.verb.as_str() {
-            "option" | "policy" => {}
+            "option" | "policy" | "user" | "token" => {}
+            "known" => {
+                let name = self.session.peer().authenticated.as_deref();
+                assert_eq!(name, Some(step.text()), "{place}");
+            }
             "answer" => self.answers = step.text().split("; ").map(parse_reply).collect(),
             "C" => {
                 let mut rest = &step.text[..];
@@ -124,6 +147,10 @@ impl Stage {
                         answers => self.session.reply_each(answers).unwrap(),
                     }
                 }
+                Event::Authenticate(claim) => {
+                    let verdict = self.judge(claim);
+                    self.session.judge(verdict).unwrap();
+                }
                 Event::StartTls => {
                     self.input.extend_from_slice(later);
                     is_current = false;
@@ -150,6 +177,31 @@ impl Stage {
         };
         let reply = self.policy.get(&name).cloned().unwrap_or_else(|| question.yes());
         self.session.reply(&reply).unwrap();
+    }
+
+    fn judge(&self, claim: Claim) -> Verdict {
+        let accept_if = |is_right, user| match is_right {
+            true => Verdict::Accepted(user),
+            false => Verdict::Refused,
+        };
+        match claim {
+            Claim::Password { user, .. } if user == "nobody" => Verdict::Unavailable,
+            Claim::Password { user, password } => {
+                let is_right = self.passwords.get(&user).is_some_and(|p| p == password.reveal());
+                accept_if(is_right, user)
+            }
+            Claim::Token { token, .. } => match self.tokens.get(token.reveal()) {
+                Some(user) => Verdict::Accepted(user.clone()),
+                None => Verdict::Refused,
+            },
+            Claim::Keys { user } => {
+                let iterations = NonZeroU32::new(4096).unwrap();
+                let made = |password| ScramKeys::of_password(password, SALT, iterations).unwrap();
+                let keys = self.passwords.get(&user).map(|password| made(password));
+                let keys = keys.unwrap_or_else(|| ScramKeys::decoy(b"", &user));
+                Verdict::Keys { keys, nonce: "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0".into() }
+            }
+        }
     }
 
     fn expect_output(&mut self, expected: &[u8], place: &str) {
@@ -186,6 +238,9 @@ fn set_option(options: &mut ServerOptions, text: &str) {
         "errors_max" => options.errors_max = number(),
         "commands_without_mail_max" => options.commands_without_mail_max = number(),
         "silence_max" => options.silence_max = Duration::from_secs(number() as u64),
+        "auth" => options.mechanisms = value.split(' ').map(|name| name.parse().unwrap()).collect(),
+        "auth_in_clear_text" => options.authentication_in_clear_text = true,
+        "auth_required" => options.authentication_required = true,
         "require_tls" => options.require_tls = true,
         "mt_priority" => options.mt_priority = true,
         "deliver_by" => options.deliver_by = true,

@@ -1,6 +1,6 @@
 //! One connection: feeds the session, asks the policy, hands mails to the service.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use hedwig_envelope::{
@@ -9,14 +9,18 @@ use hedwig_envelope::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, empty},
     sync::watch,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_rustls::TlsAcceptor;
 use tower::{Service, ServiceExt};
 
-use super::super::{Event, ServerOptions, Session, replies_for};
+use super::{
+    super::{Event, ServerOptions, Session, replies_for},
+    judge::Judge,
+};
 use crate::{
     Policy, Question, Session as _,
+    sasl::Verdict,
     stream::{BoxStream, describe_tls},
 };
 
@@ -30,19 +34,40 @@ pub(super) struct Driver<P, S> {
     pub(super) options: Arc<ServerOptions>,
     pub(super) policy: P,
     pub(super) service: S,
-    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) tls: Tls,
+    pub(super) judge: Option<Judge>,
     pub(super) stopped: watch::Receiver<bool>,
+}
+
+/// When a connection gets its TLS.
+#[derive(Clone)]
+pub(super) enum Tls {
+    None,
+    /// After STARTTLS.
+    OnRequest(TlsAcceptor),
+    FromTheStart(TlsAcceptor),
 }
 
 impl<P: Policy, S: MailService> Driver<P, S> {
     pub(super) async fn run(self, stream: BoxStream, client: Option<SocketAddr>) {
-        let starttls = self.tls.is_some();
-        let session = Session::new(self.options.clone(), client, starttls, now());
-        let (input, output) = (BytesMut::new(), BytesMut::new());
-        let connection = Conversation { driver: self, session, stream, input, output };
-        if let Err(error) = connection.run().await {
+        if let Err(error) = self.converse(stream, client).await {
             tracing::debug!(client = client.map(tracing::field::display), %error, "connection lost");
         }
+    }
+
+    async fn converse(self, stream: BoxStream, client: Option<SocketAddr>) -> io::Result<()> {
+        let starttls = matches!(self.tls, Tls::OnRequest(_));
+        let mut session = Session::new(self.options.clone(), client, starttls, now());
+        let mut stream = stream;
+        if let Tls::FromTheStart(acceptor) = &self.tls {
+            let (secure, description) =
+                shake_hands(acceptor, stream, self.options.silence_max).await?;
+            stream = secure;
+            session = session.within_tls(description);
+        }
+        let (input, output) = (BytesMut::new(), BytesMut::new());
+        let failures_atoned = 0;
+        Conversation { driver: self, session, stream, input, output, failures_atoned }.run().await
     }
 }
 
@@ -52,6 +77,8 @@ struct Conversation<P, S> {
     stream: BoxStream,
     input: BytesMut,
     output: BytesMut,
+    /// Failed authentications whose reply was held back long enough.
+    failures_atoned: usize,
 }
 
 impl<P: Policy, S: MailService> Conversation<P, S> {
@@ -66,6 +93,13 @@ impl<P: Policy, S: MailService> Conversation<P, S> {
                 Some(Event::Mail { envelope, content }) => {
                     let replies = self.deliver(envelope, content).await;
                     self.session.reply_each(&replies).map_err(io::Error::other)?;
+                }
+                Some(Event::Authenticate(claim)) => {
+                    let verdict = match &self.driver.judge {
+                        Some(judge) => judge.judge(&claim).await,
+                        None => Verdict::Unavailable,
+                    };
+                    self.session.judge(verdict).map_err(io::Error::other)?;
                 }
                 Some(Event::StartTls) => self.start_tls().await?,
                 Some(Event::Closed(reason)) => {
@@ -107,6 +141,7 @@ impl<P: Policy, S: MailService> Conversation<P, S> {
     }
 
     async fn flush(&mut self) -> io::Result<()> {
+        self.atone().await;
         while self.session.poll_transmit(&mut self.output) {}
         if self.output.is_empty() {
             return Ok(());
@@ -121,16 +156,28 @@ impl<P: Policy, S: MailService> Conversation<P, S> {
         timeout(limit, write).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
     }
 
+    /// Holds a refusal back, so that passwords cannot be tried quickly.
+    async fn atone(&mut self) {
+        let failures = self.session.authentication_failures();
+        if failures == self.failures_atoned {
+            return;
+        }
+        self.failures_atoned = failures;
+        let client = self.session.peer().client.map(tracing::field::display);
+        tracing::info!(client, failures, "authentication failed");
+        let times = u32::try_from(failures).unwrap_or(u32::MAX);
+        sleep(self.driver.options.authentication_failure_delay.saturating_mul(times)).await;
+    }
+
     async fn start_tls(&mut self) -> io::Result<()> {
         self.flush().await?;
-        let Some(acceptor) = self.driver.tls.clone() else {
+        let Tls::OnRequest(acceptor) = self.driver.tls.clone() else {
             return Err(io::Error::other("STARTTLS was taken without being offered"));
         };
         let clear: BoxStream = std::mem::replace(&mut self.stream, Box::new(empty()));
-        let handshake = acceptor.accept(clear);
-        let secure = timeout(self.driver.options.silence_max, handshake).await??;
-        let description = describe_tls(secure.get_ref().1);
-        self.stream = Box::new(secure);
+        let within = self.driver.options.silence_max;
+        let (secure, description) = shake_hands(&acceptor, clear, within).await?;
+        self.stream = secure;
         self.session.tls_started(description, &mut self.input, now()).map_err(io::Error::other)
     }
 
@@ -179,6 +226,16 @@ impl<P: Policy, S: MailService> Conversation<P, S> {
     fn for_each(&self, reply: Reply, recipients: usize) -> Vec<Reply> {
         vec![reply; self.session.replies_due(recipients)]
     }
+}
+
+async fn shake_hands(
+    acceptor: &TlsAcceptor,
+    clear: BoxStream,
+    within: Duration,
+) -> io::Result<(BoxStream, String)> {
+    let secure = timeout(within, acceptor.accept(clear)).await??;
+    let description = describe_tls(secure.get_ref().1);
+    Ok((Box::new(secure), description))
 }
 
 /// Readiness is awaited here, so that an error of it is rescued like one of the call.

@@ -1,4 +1,5 @@
 mod connection;
+mod judge;
 mod slots;
 
 use std::{
@@ -18,11 +19,14 @@ use tokio::{
     task::JoinSet,
     time::{sleep, timeout},
 };
-use tokio_rustls::TlsAcceptor;
 
-use self::{connection::Driver, slots::Slots};
+use self::{
+    connection::{Driver, Tls},
+    judge::Judge,
+    slots::Slots,
+};
 use super::{ServerOptions, replies};
-use crate::{Policy, reply};
+use crate::{Policy, reply, sasl::Authenticator};
 
 /// How long to wait after a failed accept: most often there are too many open files, and trying again
 /// at once would only burn the processor.
@@ -41,7 +45,8 @@ pub fn serve<P: Policy, S: MailService>(
         policy,
         service,
         options: ServerOptions::default(),
-        tls: None,
+        tls: Tls::None,
+        authenticator: None,
         shutdown: Box::pin(pending()),
     }
 }
@@ -55,7 +60,8 @@ pub struct Serve<P, S> {
     policy: P,
     service: S,
     options: ServerOptions,
-    tls: Option<TlsAcceptor>,
+    tls: Tls,
+    authenticator: Option<Arc<dyn Authenticator>>,
     shutdown: BoxFuture<()>,
 }
 
@@ -67,7 +73,19 @@ impl<P: Policy, S: MailService> Serve<P, S> {
 
     /// With STARTTLS (RFC 3207).
     pub fn tls(self, config: Arc<rustls::ServerConfig>) -> Self {
-        Self { tls: Some(config.into()), ..self }
+        Self { tls: Tls::OnRequest(config.into()), ..self }
+    }
+
+    /// With TLS from the first byte, as on port 465 (RFC 8314 §3.3).
+    pub fn implicit_tls(self, config: Arc<rustls::ServerConfig>) -> Self {
+        Self { tls: Tls::FromTheStart(config.into()), ..self }
+    }
+
+    /// With AUTH (RFC 4954), over TLS unless the [options](Serve::options) say otherwise. Whether an
+    /// authenticated client may do more than others is for the policy to say: it finds the name in
+    /// [`Peer::authenticated`](crate::Peer::authenticated).
+    pub fn authenticator(self, authenticator: Arc<dyn Authenticator>) -> Self {
+        Self { authenticator: Some(authenticator), ..self }
     }
 
     /// Until this future is ready. Then nobody new is let in, the idle are told 421, and mails under way
@@ -77,11 +95,14 @@ impl<P: Policy, S: MailService> Serve<P, S> {
     }
 
     async fn run(self) -> io::Result<()> {
+        let judge = self.authenticator.map(Judge::new).transpose()?;
+        let mechanisms = judge.as_ref().map(Judge::mechanisms).unwrap_or_default();
         let (stop, stopped) = watch::channel(false);
         let slots =
             Slots::new(self.options.connections_max, self.options.connections_per_address_max);
         let driver = Driver {
-            options: Arc::new(self.options),
+            options: Arc::new(ServerOptions { mechanisms, ..self.options }),
+            judge,
             policy: self.policy,
             service: self.service,
             tls: self.tls,
