@@ -20,9 +20,9 @@ use crate::{
     index::{Change, Index},
     leases::{Leases, Settling, UnitKey},
     log::{Log, Position},
-    prepare::{ContentFile, Prepared, remove_content},
+    prepare::{ContentFile, Prepared},
     record::Encoded,
-    recovery,
+    standing::Standing,
     state::{Act, Action, MailRecord, Settlement},
 };
 
@@ -78,8 +78,7 @@ pub(crate) struct Engine {
     pub(crate) compaction: Option<Compaction>,
     pub(crate) changed: watch::Sender<u64>,
     pub(crate) quarantined: Arc<AtomicU64>,
-    /// The index failed and could not be made anew.
-    pub(crate) broken: Option<String>,
+    pub(crate) standing: Standing,
 }
 
 /// What is written together.
@@ -114,6 +113,7 @@ impl Pending {
 impl Engine {
     pub(crate) fn handle(&mut self, batch: impl IntoIterator<Item = Request>, now: Timestamp) {
         self.now = self.now.max(now);
+        self.mend_index();
         let mut writes = Batch::default();
         let mut asks = Vec::new();
         for request in batch {
@@ -187,12 +187,11 @@ impl Engine {
     }
 
     fn write(&mut self, batch: Batch) {
-        if let Some(reason) = &self.broken {
-            let error = SpoolError::Damaged { file: "index".into(), reason: reason.clone() };
-            return batch.refuse(&error);
-        }
         if batch.records.is_empty() {
-            return batch.commits.into_iter().for_each(|(id, reply)| answer(reply, Ok(id)));
+            return;
+        }
+        if let Err(error) = self.check_index() {
+            return batch.refuse(&error);
         }
         let places = match self.log.append(&batch.records) {
             Ok(places) => places,
@@ -212,8 +211,9 @@ impl Engine {
         }
         let wakes = batch.changes.iter().any(Pending::makes_due);
         let counts = self.take_over(&places, &batch.records, batch.changes);
-        for (reply, count) in batch.acted.into_iter().zip(counts) {
-            answer(reply, Ok(count));
+        for (place, reply) in batch.acted.into_iter().enumerate() {
+            // What was acted upon nobody counts when the index only reads of it later.
+            answer(reply, self.check_index().map(|()| counts.get(place).copied().unwrap_or(0)));
         }
         if wakes {
             self.changed.send_modify(|version| *version += 1);
@@ -228,10 +228,8 @@ impl Engine {
         changes: Vec<Pending>,
     ) -> Vec<u64> {
         let mut counts = Vec::new();
-        let result = self.apply(places, records, &changes, &mut counts);
-        if let Err(error) = result {
-            tracing::error!(%error, "the index fails and is made anew");
-            self.rebuild();
+        if let Err(error) = self.apply(places, records, &changes, &mut counts) {
+            self.index_failed(error);
         }
         for change in changes {
             match change {
@@ -246,10 +244,7 @@ impl Engine {
             }
         }
         for (id, file) in self.index.take_finished() {
-            self.cache.remove(id);
-            if let Some(name) = file {
-                remove_content(&**self.log.disk(), &name);
-            }
+            self.forget_content(id, file);
         }
         counts
     }
@@ -279,23 +274,6 @@ impl Engine {
             }
         }
         self.index.commit(end)
-    }
-
-    fn rebuild(&mut self) {
-        let path = self.index_path.as_deref();
-        // The old one must let go of its file before the new one can have it.
-        let closed = Index::open(None, self.log.spool(), self.options.attempts_kept_max)
-            .map(|empty| drop(std::mem::replace(&mut self.index, empty)));
-        let rebuilt = closed
-            .map_err(SpoolError::from)
-            .and_then(|()| recovery::rebuild_index(&mut self.log, path, &self.options));
-        match rebuilt {
-            Ok(index) => self.index = index,
-            Err(error) => {
-                tracing::error!(%error, "the index cannot be made anew: the spool takes nothing more");
-                self.broken = Some(error.to_string());
-            }
-        }
     }
 
     /// Frees a unit that was not tried, if the lease still holds.

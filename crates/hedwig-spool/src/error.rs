@@ -43,7 +43,8 @@ pub enum SpoolError {
         /// What is wrong.
         reason: String,
     },
-    /// The index cannot be read or written. It can always be made anew from the log: open again.
+    /// The index cannot be read or written just now. The log has what was promised, and the index reads on
+    /// there as soon as it can.
     #[error("the spool's index fails: {0}")]
     Index(#[from] rusqlite::Error),
     /// The idempotency key, or the mail's id, belongs to a mail with another envelope or content.
@@ -88,6 +89,9 @@ impl SpoolError {
                 Self::Io { doing: doing.clone(), source }
             }
             Self::KeyReused(key) => Self::KeyReused(key.clone()),
+            Self::Index(rusqlite::Error::SqliteFailure(failure, text)) => {
+                Self::Index(rusqlite::Error::SqliteFailure(*failure, text.clone()))
+            }
             other => {
                 let source = io::Error::other(other.to_string());
                 Self::Io { doing: "write the log".into(), source }
@@ -96,11 +100,18 @@ impl SpoolError {
     }
 }
 
+const NO_ROOM: &str = "The queue has no room, try later";
+
 impl From<&SpoolError> for Refusal {
     /// What to tell whoever sent the mail. Nothing of our inside is told.
     fn from(error: &SpoolError) -> Self {
         let (kind, text) = match error {
-            SpoolError::NoSpace(_) => (RefusalKind::NoSpace, "The queue has no room, try later"),
+            SpoolError::NoSpace(_) => (RefusalKind::NoSpace, NO_ROOM),
+            SpoolError::Index(error)
+                if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) =>
+            {
+                (RefusalKind::NoSpace, NO_ROOM)
+            }
             SpoolError::KeyReused(_) => {
                 (RefusalKind::KeyReused, "The idempotency key belongs to another mail")
             }

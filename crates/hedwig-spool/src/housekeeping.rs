@@ -30,13 +30,16 @@ pub(crate) struct Compaction {
 impl Engine {
     /// Does one step; tells whether there may be another at once.
     pub(crate) fn keep_house(&mut self) -> bool {
-        if self.broken.is_some() {
+        if self.check_index().is_err() {
             return false;
         }
         self.step().unwrap_or_else(|error| {
             // The next batch will try again.
-            tracing::error!(%error, "the log cannot be tidied");
             self.compaction = None;
+            match error {
+                SpoolError::Index(error) => self.index_failed(error),
+                error => tracing::error!(%error, "the log cannot be tidied"),
+            }
             false
         })
     }

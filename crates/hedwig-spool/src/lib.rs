@@ -23,6 +23,7 @@ mod recovery;
 mod schedule;
 mod selection;
 mod spool;
+mod standing;
 mod state;
 
 pub mod disk;

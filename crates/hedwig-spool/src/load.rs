@@ -35,6 +35,7 @@ pub(crate) struct Found {
 impl Engine {
     /// Leases what is due.
     pub(crate) fn claim(&mut self, now: Timestamp, claim: Claim) -> Result<Found, SpoolError> {
+        self.check_index()?;
         let mut finding = self.leases.find(now, claim);
         let next_due = self
             .index

@@ -133,8 +133,11 @@ impl Walk {
 
 impl Engine {
     pub(crate) fn show(&self, id: MailId) -> Result<Option<MailStatus>, SpoolError> {
-        let row = self.index.mail(id)?;
-        row.map(|row| self.status(&row)).transpose()
+        match self.index.mail(id)? {
+            Some(row) => self.status(&row).map(Some),
+            // An index that is behind may not have read of it yet.
+            None => self.check_index().map(|()| None),
+        }
     }
 
     fn status(&self, row: &MailRow) -> Result<MailStatus, SpoolError> {

@@ -3,6 +3,7 @@
 
 use std::{fs, io::IoSlice, path::Path, sync::Arc};
 
+use hedwig_envelope::MailId;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -12,6 +13,7 @@ use crate::{
     log::{Log, Position, Scanned},
     prepare::{CONTENTS, remove_content},
     record::{Kind, Record},
+    standing::{Standing, is_damage},
     state::{Action, MailRecord, Settlement},
 };
 
@@ -90,16 +92,17 @@ fn write_format(disk: &dyn Disk, spool: &str) -> Result<(), SpoolError> {
     write().map_err(SpoolError::io("write the spool's format"))
 }
 
-/// Opens the index and lets it read what it has not yet; makes it anew if it is of no use.
+/// Opens the index and lets it read what it has not yet; makes it anew if it is of no use. One that cannot
+/// be written just now is left behind the log.
 pub(crate) fn open_index(
     log: &mut Log,
     path: Option<&Path>,
     options: &SpoolOptions,
-) -> Result<Index, SpoolError> {
+) -> Result<(Index, Standing), SpoolError> {
     match try_open(log, path, options) {
-        Ok(Some(index)) => Ok(index),
+        Ok(Some(opened)) => Ok(opened),
         Ok(None) => rebuild_index(log, path, options),
-        Err(SpoolError::Index(error)) => {
+        Err(SpoolError::Index(error)) if is_damage(&error) => {
             tracing::warn!(%error, "the index cannot be used");
             rebuild_index(log, path, options)
         }
@@ -111,15 +114,31 @@ fn try_open(
     log: &mut Log,
     path: Option<&Path>,
     options: &SpoolOptions,
-) -> Result<Option<Index>, SpoolError> {
-    let mut index = Index::open(path, log.spool(), options.attempts_kept_max)?;
+) -> Result<Option<(Index, Standing)>, SpoolError> {
+    let index = Index::open(path, log.spool(), options.attempts_kept_max)?;
     let position = index.position();
     if position != Position::default() && !log.has(position) {
         tracing::warn!(?position, "the index knows what the log does not (any more)");
         return Ok(None);
     }
-    replay(log, &mut index)?;
-    Ok(Some(index))
+    read_up(log, index, options).map(Some)
+}
+
+/// Lets an index read to the end of the log, or as far as there is room for what it reads.
+fn read_up(
+    log: &mut Log,
+    mut index: Index,
+    options: &SpoolOptions,
+) -> Result<(Index, Standing), SpoolError> {
+    match replay(log, &mut index, drop) {
+        Ok(()) => Ok((index, Standing::Current)),
+        Err(SpoolError::Index(error)) if !is_damage(&error) => {
+            tracing::error!(%error, "the index cannot read on in the log yet");
+            index.roll_back()?;
+            Ok((index, Standing::behind(error.into(), options.clock.now())))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Makes the index anew from the log.
@@ -127,7 +146,7 @@ pub(crate) fn rebuild_index(
     log: &mut Log,
     path: Option<&Path>,
     options: &SpoolOptions,
-) -> Result<Index, SpoolError> {
+) -> Result<(Index, Standing), SpoolError> {
     tracing::info!("the index is made anew from the log");
     for suffix in ["", "-wal", "-shm"] {
         let Some(path) = path else { break };
@@ -140,12 +159,16 @@ pub(crate) fn rebuild_index(
             _ => {}
         }
     }
-    let mut index = Index::open(path, log.spool(), options.attempts_kept_max)?;
-    replay(log, &mut index)?;
-    Ok(index)
+    let index = Index::open(path, log.spool(), options.attempts_kept_max)?;
+    read_up(log, index, options)
 }
 
-fn replay(log: &mut Log, index: &mut Index) -> Result<(), SpoolError> {
+/// Lets the index read on to the end of the log, and hands on which mails were finished there.
+pub(crate) fn replay(
+    log: &mut Log,
+    index: &mut Index,
+    mut finished: impl FnMut(Vec<(MailId, Option<String>)>),
+) -> Result<(), SpoolError> {
     let Some((start, end)) = log.extent() else { return Ok(()) };
     let from = if index.position() == Position::default() { start } else { index.position() };
     let mut scan = log.scan(from)?;
@@ -181,7 +204,7 @@ fn replay(log: &mut Log, index: &mut Index) -> Result<(), SpoolError> {
             }
         }
         index.commit(upto.max(index.position()))?;
-        index.take_finished();
+        finished(index.take_finished());
     }
     Ok(())
 }

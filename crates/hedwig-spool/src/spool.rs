@@ -30,6 +30,7 @@ use crate::{
     record::{Encoded, Kind},
     recovery,
     schedule::later,
+    standing::Standing,
     state::{Act, Action, Settlement},
 };
 
@@ -102,8 +103,10 @@ impl Spool {
         drive: impl FnOnce(Engine) -> Result<Driver, SpoolError>,
     ) -> Result<Self, SpoolError> {
         let mut log = recovery::open_log(&disk, directory, &options)?;
-        let index = recovery::open_index(&mut log, index_path, &options)?;
-        recovery::remove_orphans(&*disk, &index)?;
+        let (index, standing) = recovery::open_index(&mut log, index_path, &options)?;
+        if let Standing::Current = standing {
+            recovery::remove_orphans(&*disk, &index)?;
+        }
         let (sender, changed) = watch::channel(0);
         let quarantined = Arc::new(AtomicU64::new(log.quarantined()));
         let readers = log.readers();
@@ -118,7 +121,7 @@ impl Spool {
             compaction: None,
             changed: sender,
             quarantined: quarantined.clone(),
-            broken: None,
+            standing,
         };
         let driver = drive(engine)?;
         let shared = Shared { driver, readers, disk, options, changed, quarantined };

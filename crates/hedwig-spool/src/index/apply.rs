@@ -54,6 +54,16 @@ impl Index {
         self.connection.prepare_cached("COMMIT")?.execute([]).map(drop)
     }
 
+    /// Takes back a transaction that failed: the index is again what it was before.
+    pub(crate) fn roll_back(&mut self) -> Result<()> {
+        if !self.connection.is_autocommit() {
+            self.connection.execute_batch("ROLLBACK")?;
+        }
+        self.homes_changed.clear();
+        self.finished.clear();
+        self.load_totals()
+    }
+
     /// Takes over what a record says; tells how many recipients an operator's action changed.
     pub(crate) fn apply(&mut self, at: Position, change: &Change<'_>) -> Result<u64> {
         match change {

@@ -10,7 +10,7 @@ mod query;
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use hedwig_envelope::MailId;
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 
 pub(crate) use apply::Change;
 pub(crate) use query::{MailRow, Visit};
@@ -112,15 +112,20 @@ impl Index {
             )?;
             return self.connection.execute_batch("COMMIT");
         }
-        let known = "SELECT segment, offset, counts, live_bytes FROM meta
-                     WHERE spool = ?1 AND schema = ?2";
-        let row = self.connection.query_row(known, (spool, SCHEMA_VERSION), |row| {
+        let ours = "SELECT 1 FROM meta WHERE spool = ?1 AND schema = ?2";
+        self.connection.query_row(ours, (spool, SCHEMA_VERSION), |_| Ok(()))?;
+        self.load_totals()
+    }
+
+    /// What is kept in memory beside the tables.
+    fn load_totals(&mut self) -> Result<()> {
+        let totals = "SELECT segment, offset, counts, live_bytes FROM meta";
+        let row = self.connection.query_row(totals, [], |row| {
             let counts = serde_json::from_str(&row.get::<_, String>(2)?);
             let counts = counts.map_err(|_| rusqlite::Error::InvalidQuery)?;
             Ok((row.get(0)?, row.get::<_, i64>(1)?, counts, row.get::<_, i64>(3)?))
         });
-        let (segment, offset, counts, live_bytes) =
-            row.optional()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+        let (segment, offset, counts, live_bytes) = row?;
         self.position = Position { segment, offset: offset as u64 };
         self.counts = Counts(counts);
         self.live_bytes = live_bytes as u64;
@@ -128,5 +133,20 @@ impl Index {
         let rows = homes.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)? as u64)))?;
         self.homes = rows.collect::<Result<_>>()?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+impl Index {
+    /// Lets every write fail that needs another page, as on a full disk; or not any more.
+    pub(crate) fn fill_disk(&self, full: bool) {
+        let pages: i64 = if full { 1 } else { 1 << 30 };
+        // SQLite allows no fewer than there are.
+        self.connection.pragma_update(None, "max_page_count", pages).unwrap();
+    }
+
+    /// Takes a table away.
+    pub(crate) fn ruin(&self) {
+        self.connection.execute_batch("DROP TABLE unit").unwrap();
     }
 }
