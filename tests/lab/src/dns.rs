@@ -14,24 +14,26 @@ use hickory_resolver::{
 };
 use hickory_server::{
     Server,
-    net::runtime::{Time, TokioRuntimeProvider},
+    net::runtime::Time,
     proto::{
         op::{Header, HeaderCounts, MessageType, Metadata, ResponseCode},
         rr::{
-            LowerName, Name, RData, Record, RecordType, RrKey,
-            rdata::{A, AAAA, CNAME, MX, SOA, TXT},
+            LowerName, Name, RData, Record, RecordType,
+            rdata::{A, AAAA, CNAME, MX, SOA, TLSA, TXT},
         },
     },
     server::{Request, RequestHandler, ResponseHandler, ResponseInfo},
-    store::in_memory::InMemoryZoneHandler,
-    zone_handler::{AxfrPolicy, Catalog, MessageResponseBuilder, ZoneHandler, ZoneType},
+    zone_handler::MessageResponseBuilder,
 };
 use tokio::net::{TcpListener, UdpSocket};
 
-use crate::Result;
+use crate::{
+    Result,
+    zone::{Zone, Zones},
+};
 
 /// How long a resolver may keep what it was told, in seconds: not long, so that a test can change it.
-const TTL_SECONDS: u32 = 1;
+pub(crate) const TTL_SECONDS: u32 = 1;
 /// A TXT record's strings hold at most 255 octets each (RFC 1035 §3.3).
 const TXT_STRING_BYTES_MAX: usize = 255;
 
@@ -44,13 +46,24 @@ pub enum Fault {
     Silence,
 }
 
+/// How a domain below a signed root is cut off from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delegation {
+    /// The root says that the domain is not signed.
+    Unsigned,
+    /// The domain is signed, with another key than the root says.
+    Bogus,
+}
+
 /// A name server that knows every name the test told it, and no other: the rest is NXDOMAIN.
+///
+/// It has one zone, the root, and a zone for each domain that is [delegated](Self::delegate).
 ///
 /// It answers over UDP and TCP on one port of 127.0.0.1 until it is dropped. Records may be added
 /// and removed while it runs.
 pub struct Dns {
     address: SocketAddr,
-    zone: Arc<InMemoryZoneHandler>,
+    zones: Arc<Zones>,
     notes: Arc<Notes>,
     server: tokio::task::JoinHandle<()>,
 }
@@ -67,20 +80,24 @@ impl Dns {
     /// # Errors
     /// When no port is free for UDP and TCP both.
     pub async fn start() -> Result<Self> {
+        Self::serve(Zone::new(Name::root(), false).await?).await
+    }
+
+    /// Starts a name server with an empty zone that is signed (RFC 4035 §2).
+    ///
+    /// # Errors
+    /// When no port is free for UDP and TCP both.
+    pub async fn start_signed() -> Result<Self> {
+        Self::serve(Zone::new(Name::root(), true).await?).await
+    }
+
+    async fn serve(root: Zone) -> Result<Self> {
         let (udp, tcp) = bind().await?;
         let address = udp.local_addr()?;
-        let mut zone = InMemoryZoneHandler::<TokioRuntimeProvider>::empty(
-            Name::root(),
-            ZoneType::Primary,
-            AxfrPolicy::Deny,
-            None,
-        );
-        zone.upsert_mut(start_of_authority(), 1);
-        let zone = Arc::new(zone);
+        let zones = Arc::new(Zones::new(root));
         let notes = Arc::new(Notes::default());
-        let mut catalog = Catalog::default();
-        catalog.upsert(Name::root().into(), vec![Arc::clone(&zone) as Arc<dyn ZoneHandler>]);
-        let mut server = Server::new(Handler { catalog, notes: Arc::clone(&notes) });
+        let handler = Handler { zones: Arc::clone(&zones), notes: Arc::clone(&notes) };
+        let mut server = Server::new(handler);
         server.register_socket(udp);
         server.register_listener(tcp, Duration::from_secs(10), 4096);
         let server = tokio::spawn(async move {
@@ -88,7 +105,7 @@ impl Dns {
                 eprintln!("the lab's name server stopped: {error}");
             }
         });
-        Ok(Self { address, zone, notes, server })
+        Ok(Self { address, zones, notes, server })
     }
 
     /// Where it answers, over UDP and TCP.
@@ -114,6 +131,22 @@ impl Dns {
         options.timeout = Duration::from_millis(500);
         options.attempts = 0;
         Ok(builder.build()?)
+    }
+
+    /// The key of the root, as a DNSKEY record in a zone file's notation; `None` without signatures.
+    #[must_use]
+    pub fn trust_anchor(&self) -> Option<String> {
+        self.zones.trust_anchor()
+    }
+
+    /// Makes `domain` a zone of its own, which the signed root does not vouch for. It has no records yet.
+    ///
+    /// # Panics
+    /// When the zone cannot be made.
+    pub async fn delegate(&self, domain: &str, delegation: Delegation) -> &Self {
+        let made = self.zones.delegate(name(domain), delegation == Delegation::Bogus).await;
+        made.expect("the zones can be signed");
+        self
     }
 
     /// `domain` has a mail server of this name, with this preference.
@@ -156,17 +189,31 @@ impl Dns {
         self.mx(domain, 10, &exchange).await.address_of(&exchange, address).await
     }
 
+    /// The server at this port of `host` has a certificate of this description (RFC 6698 §2.1): usage,
+    /// selector, matching type, and what is to match.
+    pub async fn tlsa(&self, host: &str, port: u16, kind: (u8, u8, u8), data: &[u8]) -> &Self {
+        let (usage, selector, matching) = kind;
+        let tlsa = TLSA::new(usage.into(), selector.into(), matching.into(), data.to_vec());
+        self.add(&format!("_{port}._tcp.{host}"), RData::TLSA(tlsa)).await
+    }
+
     /// Any record.
+    ///
+    /// # Panics
+    /// When the zone cannot be signed.
     pub async fn add(&self, owner: &str, data: RData) -> &Self {
-        let record = Record::from_rdata(name(owner), TTL_SECONDS, data);
-        self.zone.upsert(record, 1).await;
+        let done = self.zones.add(name(owner), data).await;
+        done.expect("the zone can be signed");
         self
     }
 
     /// Forgets the records of one type that a name has.
+    ///
+    /// # Panics
+    /// When the zone cannot be signed.
     pub async fn remove(&self, owner: &str, record_type: RecordType) -> &Self {
-        let key = RrKey::new(name(owner).into(), record_type);
-        self.zone.records_mut().await.remove(&key);
+        let done = self.zones.remove(name(owner), record_type).await;
+        done.expect("the zone can be signed");
         self
     }
 
@@ -210,17 +257,17 @@ async fn bind() -> io::Result<(UdpSocket, TcpListener)> {
 
 /// # Panics
 /// On a text that is no name: tests write names by hand.
-fn name(text: &str) -> Name {
+pub(crate) fn name(text: &str) -> Name {
     let mut name = Name::from_utf8(text).unwrap_or_else(|error| panic!("{text:?}: {error}"));
     name.set_fqdn(true);
     name
 }
 
-fn start_of_authority() -> Record {
+pub(crate) fn start_of_authority(origin: Name) -> Record {
     let seconds = i32::try_from(TTL_SECONDS).unwrap_or(1);
     let host = name("ns.lab");
     let soa = SOA::new(host.clone(), host, 1, seconds, seconds, seconds, TTL_SECONDS);
-    Record::from_rdata(Name::root(), TTL_SECONDS, RData::SOA(soa))
+    Record::from_rdata(origin, TTL_SECONDS, RData::SOA(soa))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -228,7 +275,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 struct Handler {
-    catalog: Catalog,
+    zones: Arc<Zones>,
     notes: Arc<Notes>,
 }
 
@@ -247,7 +294,11 @@ impl RequestHandler for Handler {
             lock(&self.notes.faults).get(asked).copied()
         });
         match fault {
-            None => self.catalog.handle_request::<R, T>(request, response_handle).await,
+            None => {
+                let record_type = request.request_info().ok().map(|info| info.query.query_type());
+                let catalog = self.zones.catalog(record_type).await;
+                catalog.handle_request::<R, T>(request, response_handle).await
+            }
             Some(Fault::ServerFailure) => refuse(request, response_handle).await,
             Some(Fault::Silence) => response_info(request),
         }

@@ -7,6 +7,7 @@ mod process;
 mod wait;
 #[cfg(feature = "daemons")]
 mod world;
+mod zone;
 
 pub mod clients;
 #[cfg(feature = "daemons")]
@@ -22,7 +23,7 @@ pub mod receiver;
 pub use clients::{Client, HttpResponse, curl};
 #[cfg(feature = "daemons")]
 pub use daemon::{Daemon, DaemonOptions, TOKEN};
-pub use dns::{Dns, Fault};
+pub use dns::{Delegation, Dns, Fault};
 pub use error::{BoxError, LabError, Result};
 #[cfg(feature = "daemons")]
 pub use house::{House, HouseOptions, start_mailman, start_postoffice};
