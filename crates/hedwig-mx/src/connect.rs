@@ -106,10 +106,15 @@ impl Connector {
         &self,
         endpoint: &Endpoint,
     ) -> Result<(Arc<ClientConfig>, ServerName<'static>), ConnectError> {
-        let name = ServerName::try_from(endpoint.host.clone());
+        let name = match &endpoint.tls {
+            TlsPolicy::Dane(dane) => dane.server_name(),
+            _ => &endpoint.host,
+        };
+        let name = ServerName::try_from(name.to_owned());
         match (&endpoint.tls, name, &endpoint.place) {
             (TlsPolicy::Verified(config), Ok(name), _) => Ok((config.clone(), name)),
-            (TlsPolicy::Verified(_), Err(_), _) => {
+            (TlsPolicy::Dane(dane), Ok(name), _) => Ok((dane.client_config(), name)),
+            (TlsPolicy::Verified(_) | TlsPolicy::Dane(_), Err(_), _) => {
                 let text =
                     format!("No certificate can be valid for the host name {}", endpoint.host);
                 Err(failed(say_of(endpoint, Status::transient(7, 5), text)))

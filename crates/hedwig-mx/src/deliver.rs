@@ -10,6 +10,7 @@ use crate::{
     MxHost, MxOptions, Resolver, TlsPolicy,
     connect::{ConnectError, Connector, Endpoint, Place},
     hosts,
+    policy::MxWay,
     pool::{Pool, Pooled},
     transaction::{Transaction, Weight},
     word,
@@ -31,12 +32,13 @@ impl Deliverer {
     pub(crate) async fn to_mx(&self, domain: &str, mut mail: Transaction) -> Vec<Outcome> {
         let found =
             hosts::of_domain(&self.resolver, domain, &self.own_names, self.options.hosts_max).await;
-        let hosts = match found {
-            Ok(hosts) => hosts,
+        let exchangers = match found {
+            Ok(exchangers) => exchangers,
             Err(outcome) => return mail.finish(|| *outcome),
         };
-        for equals in hosts.chunk_by(|a, b| a.preference == b.preference) {
-            if self.to_equals(domain, equals, &mut mail).await.is_err() || !mail.is_open() {
+        for equals in exchangers.hosts.chunk_by(|a, b| a.preference == b.preference) {
+            let secure = exchangers.secure;
+            if self.to_equals(domain, equals, secure, &mut mail).await.is_err() || !mail.is_open() {
                 break;
             }
         }
@@ -48,18 +50,25 @@ impl Deliverer {
         &self,
         domain: &str,
         equals: &[MxHost],
+        secure: bool,
         mail: &mut Transaction,
     ) -> Result<(), IsUs> {
         let addresses = equals.iter().map(|host| self.resolver.addresses(&host.name));
         let addresses = join_all(addresses).await;
-        if addresses.iter().flatten().flatten().any(|address| self.is_us(*address)) {
+        let mut found = addresses.iter().flatten().flat_map(|found| &found.value);
+        if found.any(|address| self.is_us(*address)) {
             return Err(IsUs);
         }
         for (host, addresses) in equals.iter().zip(addresses) {
             match addresses {
                 Ok(addresses) => {
-                    let port = self.options.mx_port;
-                    self.to_addresses(&host.name, &addresses, port, mail).await?;
+                    let way = MxWay { domain, host: &host.name, addresses: &addresses, secure };
+                    match self.tls_of(way, &mail.tls).await {
+                        Ok(tls) => {
+                            self.to_addresses(&host.name, &addresses.value, tls, mail).await?;
+                        }
+                        Err(outcome) => mail.note(*outcome),
+                    }
                 }
                 // The implicit MX has no other name than the domain's.
                 Err(error) if host.name == domain => {
@@ -79,8 +88,8 @@ impl Deliverer {
         let host = format!("[{address}]");
         if !self.is_us(address) {
             // That it is us, if it is, is what `finish` says without another reason.
-            let port = self.options.mx_port;
-            let _ = self.to_addresses(&host, &[address], port, &mut mail).await;
+            let tls = mail.tls.clone();
+            let _ = self.to_addresses(&host, &[address], tls, &mut mail).await;
         }
         mail.finish(|| word::loops_back(&host))
     }
@@ -95,7 +104,7 @@ impl Deliverer {
     ) -> Vec<Outcome> {
         let addresses = match host.parse::<IpAddr>() {
             Ok(address) => Ok(vec![address]),
-            Err(_) => self.resolver.addresses(host).await,
+            Err(_) => self.resolver.addresses(host).await.map(|found| found.value),
         };
         match addresses {
             // A route is an operator's word, and its mistakes are mended: nothing is final here.
@@ -136,15 +145,15 @@ impl Deliverer {
         &self,
         host: &str,
         addresses: &[IpAddr],
-        port: u16,
+        tls: TlsPolicy,
         mail: &mut Transaction,
     ) -> Result<(), IsUs> {
         for address in addresses {
             let endpoint = Endpoint {
                 host: host.to_owned(),
-                place: Place::Tcp((*address, port).into()),
+                place: Place::Tcp((*address, self.options.mx_port).into()),
                 lmtp: false,
-                tls: mail.tls.clone(),
+                tls: tls.clone(),
                 found_in_dns: true,
             };
             self.to_endpoint(&endpoint, mail).await?;

@@ -4,7 +4,16 @@ use hedwig_envelope::{Outcome, Reply, Status};
 
 use crate::{MxHost, ResolveErrorKind, Resolver, word};
 
-/// The mail exchangers of a domain in the order in which they are to be tried; never empty.
+/// The mail exchangers of a domain.
+#[derive(Debug)]
+pub(crate) struct Exchangers {
+    /// In the order in which they are to be tried; never empty.
+    pub(crate) hosts: Vec<MxHost>,
+    /// Whether DNSSEC vouches for the domain's choice of them.
+    pub(crate) secure: bool,
+}
+
+/// The mail exchangers of a domain.
 ///
 /// One of our own names, and all that are not preferred to it, are left out: they would send the mail
 /// back to us.
@@ -16,12 +25,12 @@ pub(crate) async fn of_domain(
     domain: &str,
     own_names: &[String],
     hosts_max: usize,
-) -> Result<Vec<MxHost>, Box<Outcome>> {
-    let records = match resolver.mx(domain).await {
-        Ok(records) => records,
-        // The implicit MX: the domain's own address.
+) -> Result<Exchangers, Box<Outcome>> {
+    let (records, secure) = match resolver.mx(domain).await {
+        Ok(found) => (found.value, found.secure),
+        // The implicit MX: the domain's own address. What vouches for that vouches for the choice.
         Err(error) if error.kind == ResolveErrorKind::NoData => {
-            vec![MxHost { preference: 0, name: domain.to_owned() }]
+            (vec![MxHost { preference: 0, name: domain.to_owned() }], true)
         }
         Err(error) => return Err(Box::new(word::of_resolve_error(&error, domain))),
     };
@@ -30,7 +39,7 @@ pub(crate) async fn of_domain(
         NoHost::OnlyWe => Box::new(word::loops_back(domain)),
     })?;
     hosts.truncate(hosts_max.max(1));
-    Ok(hosts)
+    Ok(Exchangers { hosts, secure })
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -1,14 +1,18 @@
 #![doc = include_str!("../README.md")]
 
 mod connect;
+mod dane;
 mod deliver;
 mod destination;
+mod dnssec;
 mod hosts;
 mod maildir;
 mod mx;
 mod name;
 mod options;
+mod policy;
 mod pool;
+mod resolve_error;
 mod resolver;
 mod route;
 mod tls;
@@ -17,9 +21,12 @@ mod word;
 
 pub mod dkim;
 
+pub use dane::Dane;
 pub use dkim::{DkimLayer, Keys};
+pub use dnssec::{DnssecSupport, TrustAnchors, TrustAnchorsError};
 pub use mx::Mx;
 pub use options::MxOptions;
-pub use resolver::{MxHost, ResolveError, ResolveErrorKind, Resolver, ResolverConfigError};
+pub use resolve_error::{ResolveError, ResolveErrorKind, ResolverConfigError};
+pub use resolver::{Found, MxHost, Resolver};
 pub use route::{Route, RouteError, Routes, Target};
 pub use tls::TlsPolicy;

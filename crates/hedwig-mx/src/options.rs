@@ -26,6 +26,9 @@ pub struct MxOptions {
     pub allow_loopback: bool,
     /// What is asked of TLS.
     pub tls_policy: TlsPolicy,
+    /// Whether a host's TLSA records decide on its certificate (RFC 7672), where the policy is opportunistic
+    /// or encrypted. It takes a resolver that [validates](crate::Resolver::validating).
+    pub dane: bool,
     /// The address that IPv4 connections come from.
     pub source_ipv4: Option<Ipv4Addr>,
     /// The address that IPv6 connections come from.
@@ -60,6 +63,7 @@ impl Default for MxOptions {
             mx_port: 25,
             allow_loopback: false,
             tls_policy: TlsPolicy::Opportunistic,
+            dane: true,
             source_ipv4: None,
             source_ipv6: None,
             hosts_max: 10,

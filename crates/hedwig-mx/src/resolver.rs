@@ -5,25 +5,33 @@ use std::{
     time::Duration,
 };
 
-use hedwig_envelope::Status;
 use hickory_resolver::{
-    TokioResolver,
-    config::{NameServerConfig, ResolveHosts, ResolverConfig},
-    net::{DnsError, NetError, NoRecords, runtime::TokioRuntimeProvider},
-    proto::{
-        op::ResponseCode,
-        rr::{Name, RData, RecordType},
-    },
+    ResolverBuilder, TokioResolver,
+    config::{NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts},
+    net::runtime::TokioRuntimeProvider,
+    proto::rr::{Name, RData, Record, RecordType},
+    system_conf::read_system_conf,
+};
+
+use crate::{
+    DnssecSupport, ResolveError, ResolverConfigError, TrustAnchors, dnssec::Validator,
+    resolve_error::no_data,
 };
 
 /// How long one name server may think.
 const QUESTION_TIME_MAX: Duration = Duration::from_secs(5);
 /// Addresses of one host that are looked at; a hostile zone may list thousands.
 const ADDRESSES_PER_HOST_MAX: usize = 16;
+/// How many aliases may stand one behind the other.
+const ALIASES_MAX: usize = 8;
 
 /// Asks DNS for mail exchangers and addresses. A cheap handle; clones share one cache.
 #[derive(Clone)]
-pub struct Resolver(Arc<TokioResolver>);
+pub struct Resolver {
+    plain: Arc<TokioResolver>,
+    validator: Option<Arc<Validator>>,
+    configuration: Arc<(ResolverConfig, ResolverOpts)>,
+}
 
 impl Resolver {
     /// A resolver that asks the name servers of this host's configuration.
@@ -31,8 +39,8 @@ impl Resolver {
     /// # Errors
     /// When that configuration cannot be read.
     pub fn from_system() -> Result<Self, ResolverConfigError> {
-        let builder = TokioResolver::builder_tokio().map_err(ResolverConfigError)?;
-        Self::build(builder)
+        let (config, options) = read_system_conf().map_err(ResolverConfigError)?;
+        Self::build(config, options)
     }
 
     /// A resolver that asks this name server, over UDP and TCP, and nobody else; no hosts file either.
@@ -45,30 +53,52 @@ impl Resolver {
             connection.port = address.port();
         }
         let config = ResolverConfig::from_parts(None, vec![], vec![server]);
-        let provider = TokioRuntimeProvider::default();
-        let mut builder = TokioResolver::builder_with_config(config, provider);
-        builder.options_mut().use_hosts_file = ResolveHosts::Never;
-        Self::build(builder)
+        let mut options = ResolverOpts::default();
+        options.use_hosts_file = ResolveHosts::Never;
+        Self::build(config, options)
     }
 
     fn build(
-        mut builder: hickory_resolver::ResolverBuilder<TokioRuntimeProvider>,
+        config: ResolverConfig,
+        mut options: ResolverOpts,
     ) -> Result<Self, ResolverConfigError> {
-        let options = builder.options_mut();
         options.timeout = QUESTION_TIME_MAX;
         options.attempts = 1;
         options.cache_size = 10_000;
-        builder.build().map(|resolver| Self(Arc::new(resolver))).map_err(ResolverConfigError)
+        let plain = builder(&config, &options).build().map_err(ResolverConfigError)?;
+        let configuration = Arc::new((config, options));
+        Ok(Self { plain: Arc::new(plain), validator: None, configuration })
+    }
+
+    /// This resolver, with answers validated by DNSSEC below these anchors (RFC 4035 §5), as long as its
+    /// name servers pass on what that takes. Where they do not, it goes on without: see [`dnssec`](Self::dnssec).
+    ///
+    /// # Errors
+    /// When the resolver cannot be built.
+    pub fn validating(mut self, anchors: &TrustAnchors) -> Result<Self, ResolverConfigError> {
+        let (config, options) = &*self.configuration;
+        let validator = Validator::build(builder(config, options), anchors);
+        self.validator = Some(Arc::new(validator.map_err(ResolverConfigError)?));
+        Ok(self)
+    }
+
+    /// Whether answers are validated. Asks the name servers for the root's keys when that is not known yet.
+    pub async fn dnssec(&self) -> DnssecSupport {
+        match &self.validator {
+            None => DnssecSupport::Off,
+            Some(validator) => validator.support(&self.plain).await,
+        }
     }
 
     /// The MX records of a domain, by preference; as DNS gave them within one preference.
     ///
     /// # Errors
-    /// With [`ResolveErrorKind::NoData`] when the domain is there and has none.
-    pub async fn mx(&self, domain: &str) -> Result<Vec<MxHost>, ResolveError> {
-        let answers = self.look_up(domain, RecordType::MX).await?;
-        let mut hosts: Vec<MxHost> = answers
-            .into_iter()
+    /// With [`ResolveErrorKind::NoData`](crate::ResolveErrorKind::NoData) when the domain is there and has none.
+    pub async fn mx(&self, domain: &str) -> Result<Found<Vec<MxHost>>, ResolveError> {
+        let answer = self.look_up(domain, RecordType::MX).await?;
+        let mut hosts: Vec<MxHost> = answer
+            .value
+            .iter()
             .filter_map(|data| match data {
                 RData::MX(mx) => {
                     Some(MxHost { preference: mx.preference, name: text(&mx.exchange) })
@@ -77,74 +107,135 @@ impl Resolver {
             })
             .collect();
         hosts.sort_by_key(|host| host.preference);
-        Ok(hosts)
+        Ok(answer.with(hosts))
     }
 
     /// The addresses of a host, IPv6 and IPv4 in turn.
     ///
     /// # Errors
     /// When it has neither. One kind is enough, whatever becomes of the question for the other.
-    pub async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, ResolveError> {
+    pub async fn addresses(&self, host: &str) -> Result<Found<Vec<IpAddr>>, ResolveError> {
         let (v6, v4) =
             tokio::join!(self.look_up(host, RecordType::AAAA), self.look_up(host, RecordType::A));
-        let (v6, v4) = match (v6, v4) {
-            (Err(v6), Err(v4)) => {
-                return Err(if v6.kind == ResolveErrorKind::Temporary { v6 } else { v4 });
+        match (v6, v4) {
+            (Err(v6), Err(v4)) => Err(if v6.kind.is_transient() { v6 } else { v4 }),
+            (Ok(one), Err(_)) | (Err(_), Ok(one)) => {
+                let addresses = one.value.iter().filter_map(address);
+                let addresses = addresses.take(ADDRESSES_PER_HOST_MAX).collect();
+                Ok(one.with(addresses))
             }
-            (v6, v4) => (v6.unwrap_or_else(|_| Vec::new()), v4.unwrap_or_else(|_| Vec::new())),
-        };
-        let (mut v6, mut v4) = (v6.iter().filter_map(address), v4.iter().filter_map(address));
-        let mut addresses = Vec::new();
-        while addresses.len() < ADDRESSES_PER_HOST_MAX {
-            let pair = [v6.next(), v4.next()];
-            if pair == [None, None] {
-                break;
+            (Ok(v6), Ok(v4)) => {
+                let addresses = in_turn(&v6.value, &v4.value);
+                let secure = v6.secure && v4.secure;
+                let alias_secure = v6.alias_secure && v4.alias_secure;
+                Ok(Found { secure, alias_secure, ..v6.with(addresses) })
             }
-            addresses.extend(pair.into_iter().flatten());
         }
-        Ok(addresses)
     }
 
-    async fn look_up(&self, name: &str, kind: RecordType) -> Result<Vec<RData>, ResolveError> {
-        let error = |kind, reason: &dyn fmt::Display| ResolveError {
-            kind,
-            name: name.to_owned(),
-            reason: reason.to_string(),
-        };
-        let mut question = Name::from_ascii(name)
-            .map_err(|reason| error(ResolveErrorKind::NoSuchDomain, &reason))?;
+    /// The records of one type that a name has; in front of them there may be aliases.
+    pub(crate) async fn look_up(
+        &self,
+        name: &str,
+        kind: RecordType,
+    ) -> Result<Found<Vec<RData>>, ResolveError> {
+        let mut question =
+            Name::from_ascii(name).map_err(|reason| ResolveError::no_name(name, &reason))?;
         question.set_fqdn(true);
-        match self.0.lookup(question, kind).await {
-            // CNAME records may stand in front of what was asked for.
+        let client = match &self.validator {
+            Some(validator) => validator.client(&self.plain).await,
+            None => &self.plain,
+        };
+        match client.lookup(question.clone(), kind).await {
             Ok(lookup) => {
-                let wanted = lookup.answers().iter().filter(|r| r.record_type() == kind);
-                let data: Vec<RData> = wanted.map(|record| record.data.clone()).collect();
-                if data.is_empty() {
-                    let reason = format!("it has no {kind} record");
-                    return Err(error(ResolveErrorKind::NoData, &reason));
-                }
-                Ok(data)
+                let found = follow(question, kind, lookup.answers());
+                found.ok_or_else(|| no_data(name, kind))
             }
-            Err(NetError::Dns(DnsError::NoRecordsFound(NoRecords { response_code, .. }))) => {
-                Err(match response_code {
-                    ResponseCode::NXDomain => {
-                        error(ResolveErrorKind::NoSuchDomain, &"there is no such name in DNS")
-                    }
-                    ResponseCode::NoError => {
-                        error(ResolveErrorKind::NoData, &format!("it has no {kind} record"))
-                    }
-                    other => error(ResolveErrorKind::Temporary, &other),
-                })
-            }
-            Err(other) => Err(error(ResolveErrorKind::Temporary, &other)),
+            Err(error) => Err(ResolveError::of(name, kind, &error)),
         }
     }
 }
 
 impl fmt::Debug for Resolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Resolver").finish_non_exhaustive()
+        let validating = self.validator.is_some();
+        f.debug_struct("Resolver").field("validating", &validating).finish_non_exhaustive()
     }
+}
+
+/// What DNS said, and how sure that is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found<T> {
+    /// What was asked for.
+    pub value: T,
+    /// Whether DNSSEC vouches for it, aliases on the way included (RFC 4035 §4.3). Never without validation.
+    pub secure: bool,
+    /// The name that has it: what was asked for, or what that is an alias of. Spelled like host names here.
+    pub name: String,
+    /// Whether DNSSEC vouches for the first alias; the same as `secure` without one.
+    pub alias_secure: bool,
+}
+
+impl<T> Found<T> {
+    fn with<U>(self, value: U) -> Found<U> {
+        let Self { secure, name, alias_secure, .. } = self;
+        Found { value, secure, name, alias_secure }
+    }
+}
+
+/// An MX record (RFC 5321 §5.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MxHost {
+    /// Lower comes first.
+    pub preference: u16,
+    /// The host; empty in a null MX (RFC 7505).
+    pub name: String,
+}
+
+fn builder(
+    config: &ResolverConfig,
+    options: &ResolverOpts,
+) -> ResolverBuilder<TokioRuntimeProvider> {
+    let provider = TokioRuntimeProvider::default();
+    TokioResolver::builder_with_config(config.clone(), provider).with_options(options.clone())
+}
+
+/// Follows aliases from the question to the records: what else an answer holds, whoever signed it, answers
+/// another question.
+fn follow(question: Name, kind: RecordType, answers: &[Record]) -> Option<Found<Vec<RData>>> {
+    let (mut owner, mut secure, mut alias_secure) = (question, true, None);
+    for _ in 0..=ALIASES_MAX {
+        let own = |kind| {
+            let owner = &owner;
+            answers.iter().filter(move |r| r.record_type() == kind && r.name == *owner)
+        };
+        let data: Vec<RData> = own(kind).map(|record| record.data.clone()).collect();
+        if !data.is_empty() {
+            secure &= own(kind).all(|record| record.proof.is_secure());
+            let alias_secure = alias_secure.unwrap_or(secure);
+            return Some(Found { value: data, secure, name: text(&owner), alias_secure });
+        }
+        let alias = own(RecordType::CNAME).next()?;
+        let RData::CNAME(target) = &alias.data else { return None };
+        secure &= alias.proof.is_secure();
+        alias_secure.get_or_insert(secure);
+        let target = target.0.clone();
+        owner = target;
+    }
+    None
+}
+
+fn in_turn(v6: &[RData], v4: &[RData]) -> Vec<IpAddr> {
+    let (mut v6, mut v4) = (v6.iter().filter_map(address), v4.iter().filter_map(address));
+    let mut addresses = Vec::new();
+    while addresses.len() < ADDRESSES_PER_HOST_MAX {
+        let pair = [v6.next(), v4.next()];
+        if pair == [None, None] {
+            break;
+        }
+        addresses.extend(pair.into_iter().flatten());
+    }
+    addresses
 }
 
 fn address(data: &RData) -> Option<IpAddr> {
@@ -158,53 +249,4 @@ fn address(data: &RData) -> Option<IpAddr> {
 /// The name as ASCII in lower case, without the dot at its end: empty for the root.
 fn text(name: &Name) -> String {
     name.to_ascii().trim_end_matches('.').to_ascii_lowercase()
-}
-
-/// An MX record (RFC 5321 §5.1).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MxHost {
-    /// Lower comes first.
-    pub preference: u16,
-    /// The host; empty in a null MX (RFC 7505).
-    pub name: String,
-}
-
-/// The resolver's own configuration is of no use.
-#[derive(Debug, thiserror::Error)]
-#[error("no resolver can be made from the configured name servers: {0}")]
-pub struct ResolverConfigError(#[source] NetError);
-
-/// DNS did not give what was asked for.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("look-up of {name} failed: {reason}")]
-pub struct ResolveError {
-    /// What that means.
-    pub kind: ResolveErrorKind,
-    /// What was asked for.
-    pub name: String,
-    /// What happened.
-    pub reason: String,
-}
-
-/// What a failed look-up means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ResolveErrorKind {
-    /// DNS knows for sure that the name does not exist.
-    NoSuchDomain,
-    /// The name exists, without a record of this type.
-    NoData,
-    /// Nobody knows: a server failed, or did not answer.
-    Temporary,
-}
-
-impl ResolveErrorKind {
-    /// What to tell of a mail that cannot go on because of it: 5.1.2, 5.4.4 or 4.4.3 (RFC 3463 §3.2, §3.5).
-    #[must_use]
-    pub fn status(self) -> Status {
-        match self {
-            Self::NoSuchDomain => Status::permanent(1, 2),
-            Self::NoData => Status::permanent(4, 4),
-            Self::Temporary => Status::transient(4, 3),
-        }
-    }
 }

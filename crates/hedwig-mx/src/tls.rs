@@ -13,9 +13,11 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
+use crate::Dane;
+
 /// What is asked of TLS on the way to a server.
 ///
-/// DANE and MTA-STS will choose one for each domain; until then all have that of the options.
+/// The options have one for all; where DNSSEC vouches for a host, its TLSA records choose a stricter one.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub enum TlsPolicy {
@@ -28,6 +30,8 @@ pub enum TlsPolicy {
     Encrypted,
     /// TLS with a certificate that this configuration accepts for the host's name, or no delivery.
     Verified(Arc<ClientConfig>),
+    /// TLS with a certificate that the host's TLSA records stand for, or no delivery (RFC 7672).
+    Dane(Arc<Dane>),
 }
 
 impl TlsPolicy {
@@ -39,6 +43,18 @@ impl TlsPolicy {
     /// The policy of a mail that was sent with REQUIRETLS (RFC 8689 §4.2.1): never in clear text.
     pub(crate) fn requiring_tls(&self) -> Self {
         if self.allows_clear_text() { Self::Encrypted } else { self.clone() }
+    }
+
+    /// Whether what a host's zone says of its certificate may take the place of this.
+    pub(crate) fn yields_to_dane(&self) -> bool {
+        matches!(self, Self::Opportunistic | Self::Encrypted)
+    }
+
+    fn dane(&self) -> Option<&Dane> {
+        match self {
+            Self::Dane(dane) => Some(dane),
+            _ => None,
+        }
     }
 
     /// The configuration that was given.
@@ -55,6 +71,7 @@ impl PartialEq for TlsPolicy {
     fn eq(&self, other: &Self) -> bool {
         std::mem::discriminant(self) == std::mem::discriminant(other)
             && self.config().map(Arc::as_ptr) == other.config().map(Arc::as_ptr)
+            && self.dane() == other.dane()
     }
 }
 
@@ -64,6 +81,7 @@ impl Hash for TlsPolicy {
     fn hash<H: Hasher>(&self, state: &mut H) {
         std::mem::discriminant(self).hash(state);
         self.config().map(Arc::as_ptr).hash(state);
+        self.dane().hash(state);
     }
 }
 
@@ -74,6 +92,7 @@ impl fmt::Debug for TlsPolicy {
             Self::Opportunistic => "Opportunistic",
             Self::Encrypted => "Encrypted",
             Self::Verified(_) => "Verified",
+            Self::Dane(_) => "Dane",
         })
     }
 }
@@ -83,11 +102,19 @@ impl fmt::Debug for TlsPolicy {
 pub(crate) fn any_certificate() -> Arc<ClientConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let verifier = AnyCertificate { provider: provider.clone() };
+    config_with_verifier(provider, Arc::new(verifier))
+}
+
+/// A configuration that takes the certificates that `verifier` takes.
+pub(crate) fn config_with_verifier(
+    provider: Arc<CryptoProvider>,
+    verifier: Arc<dyn ServerCertVerifier>,
+) -> Arc<ClientConfig> {
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("aws-lc-rs has cipher suites for the default TLS versions")
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
     Arc::new(config)
 }

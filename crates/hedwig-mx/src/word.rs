@@ -18,7 +18,7 @@ pub(crate) fn of_resolve_error(error: &ResolveError, domain: &str) -> Outcome {
         ResolveErrorKind::NoData => {
             format!("The domain {domain} has no mail server and no address")
         }
-        ResolveErrorKind::Temporary => format!("DNS look-up of {}: {}", error.name, error.reason),
+        ResolveErrorKind::Temporary | ResolveErrorKind::Bogus => of_dns(error),
     };
     say(error.kind.status(), text, None)
 }
@@ -30,8 +30,8 @@ pub(crate) fn of_host_error(error: &ResolveError) -> Outcome {
         ResolveErrorKind::NoSuchDomain | ResolveErrorKind::NoData => {
             (Status::permanent(4, 4), format!("The server {} has no address", error.name))
         }
-        ResolveErrorKind::Temporary => {
-            (error.kind.status(), format!("DNS look-up of {}: {}", error.name, error.reason))
+        ResolveErrorKind::Temporary | ResolveErrorKind::Bogus => {
+            (error.kind.status(), of_dns(error))
         }
     };
     say(status, text, Some(relay))
@@ -41,11 +41,21 @@ pub(crate) fn of_host_error(error: &ResolveError) -> Outcome {
 pub(crate) fn of_route_error(error: &ResolveError) -> Outcome {
     let relay = Relay { host: error.name.clone(), address: None, tls: None };
     let status = match error.kind {
-        ResolveErrorKind::Temporary => error.kind.status(),
+        ResolveErrorKind::Temporary | ResolveErrorKind::Bogus => error.kind.status(),
         ResolveErrorKind::NoSuchDomain | ResolveErrorKind::NoData => Status::transient(4, 4),
     };
     let text = format!("The server {} of the route has no address: {}", error.name, error.reason);
     say(status, text, Some(relay))
+}
+
+/// Nobody can tell which certificate the server has, so it must not be used (RFC 7672 §2.1.3).
+pub(crate) fn of_tlsa_error(error: &ResolveError, host: &str) -> Outcome {
+    let relay = Relay { host: host.to_owned(), address: None, tls: None };
+    say(error.kind.status(), of_dns(error), Some(relay))
+}
+
+fn of_dns(error: &ResolveError) -> String {
+    format!("DNS look-up of {}: {}", error.name, error.reason)
 }
 
 /// The server was reached, and is of no use.

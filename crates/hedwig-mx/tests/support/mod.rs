@@ -2,6 +2,7 @@
 #![allow(dead_code, unused_imports, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, reason = "these are tests, outside of test functions")]
 
+pub(crate) mod certificates;
 mod server;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -10,7 +11,7 @@ use hedwig_envelope::{
     Address, Content, Envelope, Mail, MailId, Origin, Outcome, Receipt, ReversePath, Timestamp,
 };
 pub(crate) use hedwig_lab::{Dns, Fault};
-use hedwig_mx::{Mx, MxOptions, Resolver, Route, Routes};
+use hedwig_mx::{Mx, MxOptions, Resolver, Route, Routes, TrustAnchors};
 pub(crate) use server::{Manners, Server, Taken, Tls};
 use tower::ServiceExt;
 
@@ -26,6 +27,12 @@ pub(crate) fn options(port: u16) -> MxOptions {
 
 pub(crate) fn mx(dns: &Dns, options: MxOptions) -> Mx {
     Mx::new(Resolver::with_server(dns.address()).unwrap(), options)
+}
+
+/// A resolver that validates what this signed server says.
+pub(crate) fn validating(dns: &Dns) -> Resolver {
+    let anchors: TrustAnchors = dns.trust_anchor().unwrap().parse().unwrap();
+    Resolver::with_server(dns.address()).unwrap().validating(&anchors).unwrap()
 }
 
 pub(crate) fn routes<const N: usize>(routes: [&str; N]) -> Routes {

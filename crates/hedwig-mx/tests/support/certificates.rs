@@ -1,0 +1,99 @@
+//! Certificates of an authority that only these tests know, and servers that show them.
+
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+use rustls::{
+    ClientConfig, RootCertStore, ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer},
+    server::ParsedCertificate,
+};
+use tokio_rustls::TlsAcceptor;
+
+use super::Tls;
+
+/// An authority.
+pub(crate) struct Authority {
+    pub(crate) certificate: CertificateDer<'static>,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// A server's certificate, with its chain and key.
+#[derive(Clone)]
+pub(crate) struct Shown {
+    pub(crate) certificate: CertificateDer<'static>,
+    config: Arc<ServerConfig>,
+}
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap().der().clone();
+        Self { certificate, issuer: Issuer::new(params, key) }
+    }
+
+    /// A certificate for this name, good for long.
+    pub(crate) fn issue(&self, name: &str) -> Shown {
+        self.issue_until(name, 4000)
+    }
+
+    /// A certificate for this name that was good once.
+    pub(crate) fn issue_expired(&self, name: &str) -> Shown {
+        self.issue_until(name, 2001)
+    }
+
+    fn issue_until(&self, name: &str, year: i32) -> Shown {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.not_before = date_time_ymd(2000, 1, 1);
+        params.not_after = date_time_ymd(year, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap().der().clone();
+        let chain = vec![certificate.clone(), self.certificate.clone()];
+        let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap();
+        Shown { certificate, config: Arc::new(config) }
+    }
+
+    /// A configuration that trusts this authority and nobody else.
+    pub(crate) fn trusting(&self) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Arc::new(config)
+    }
+}
+
+impl Shown {
+    /// A server that shows it.
+    pub(crate) fn tls(&self) -> Tls {
+        Tls::Works(TlsAcceptor::from(self.config.clone()))
+    }
+
+    pub(crate) fn server_config(&self) -> Arc<ServerConfig> {
+        self.config.clone()
+    }
+}
+
+/// The public key of a certificate, as selector 1 means it.
+pub(crate) fn public_key(certificate: &CertificateDer<'_>) -> Vec<u8> {
+    let parsed = ParsedCertificate::try_from(certificate).unwrap();
+    parsed.subject_public_key_info().to_vec()
+}
+
+/// SHA-256, matching type 1.
+pub(crate) fn sha256(data: &[u8]) -> Vec<u8> {
+    aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, data).as_ref().to_vec()
+}
