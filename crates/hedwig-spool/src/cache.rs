@@ -1,4 +1,5 @@
-//! Just-committed mails, for the first attempt: the oldest go when the budget is spent.
+//! Just-committed mails, for the first attempt: the oldest go when the budget is spent. Their contents have
+//! memory of their own, so the budget counts what they take.
 
 use std::{
     collections::{HashMap, VecDeque},

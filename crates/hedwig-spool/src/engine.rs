@@ -233,10 +233,9 @@ impl Engine {
         }
         for change in changes {
             match change {
-                Pending::Mail { mail, file, .. } => {
-                    self.cache.insert(mail);
-                    file.into_iter().for_each(ContentFile::keep);
-                }
+                // It is not cached: its content may be a part of something larger still.
+                Pending::Mail { file: Some(file), .. } => file.keep(),
+                Pending::Mail { mail, .. } => self.cache.insert(mail),
                 Pending::Action(action) if action.act == Act::Drop => {
                     action.units.into_iter().for_each(|key| self.leases.end(key));
                 }

@@ -4,7 +4,7 @@
 use std::{io::IoSlice, sync::Arc};
 
 use bytes::Bytes;
-use hedwig_envelope::{Mail, Timestamp};
+use hedwig_envelope::{Content, Mail, Timestamp};
 use xxhash_rust::xxh3::{Xxh3, Xxh3Default};
 
 use crate::{
@@ -32,7 +32,7 @@ pub(crate) fn blocks(mail: &Mail, options: &SpoolOptions) -> bool {
 }
 
 pub(crate) fn prepare(
-    mail: Mail,
+    mut mail: Mail,
     now: Timestamp,
     options: &SpoolOptions,
     disk: &Arc<dyn Disk>,
@@ -40,15 +40,14 @@ pub(crate) fn prepare(
     if mail.envelope.recipients.is_empty() {
         return Err(SpoolError::Malformed("A mail needs a recipient"));
     }
-    let mut place = Place::Record;
-    let mut content = mail.content.chunks().map(Bytes::clone);
-    let mut file = None;
-    if blocks(&mail, options) {
+    let (place, content, file) = if blocks(&mail, options) {
         let (written, checksum) = ContentFile::write(&mail, disk)?;
-        place = Place::File { name: written.name.clone(), checksum };
-        content = Default::default();
-        file = Some(written);
-    }
+        let place = Place::File { name: written.name.clone(), checksum };
+        (place, Default::default(), Some(written))
+    } else {
+        mail.content = detached(&mail.content);
+        (Place::Record, mail.content.chunks().map(Bytes::clone), None)
+    };
     let record = Box::new(MailRecord {
         id: mail.id,
         envelope: mail.envelope.clone(),
@@ -65,6 +64,14 @@ pub(crate) fn prepare(
     });
     let encoded = Encoded::new(Kind::Mail, &*record, content);
     Ok(Prepared { mail: Arc::new(mail), record, encoded, file })
+}
+
+/// The same content in memory of its own. One that came in a request of many mails is a slice of that
+/// request, and a single cached mail would keep all of it in memory, unseen by the cache's budget.
+fn detached(content: &Content) -> Content {
+    let bytes = Bytes::from(content.chunks().map(Bytes::as_ref).concat());
+    let added = content.added().len();
+    Content::with_added(bytes.slice(..added), bytes.slice(added..))
 }
 
 /// Equal for two submissions of one mail: what relays added does not count.
@@ -119,5 +126,20 @@ impl Drop for ContentFile {
 pub(crate) fn remove_content(disk: &dyn Disk, name: &str) {
     if let Err(error) = disk.unlink(&format!("{CONTENTS}/{name}")) {
         tracing::warn!(%error, name, "the file of a content stays behind");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_detached_content_is_the_same_and_lets_go_of_its_request() {
+        let request = Bytes::from(vec![b'x'; 1 << 20]);
+        let content = Content::with_added("Received: x\r\n".into(), request.slice(7..4000));
+        let detached = detached(&content);
+        assert_eq!(detached, content);
+        drop(content);
+        assert!(request.is_unique(), "something keeps the request in memory");
     }
 }
