@@ -1,0 +1,161 @@
+//! A long queue: what it costs in memory and on disk, how fast it opens and is listed, and what it does to new mails.
+//!
+//! `cargo bench -p hedwig-spool --bench million -- [MAILS [DOMAINS [DIRECTORY]]]`
+#![allow(clippy::unwrap_used, reason = "a benchmark that cannot run may stop")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use hedwig_envelope::{
+    Address, Content, Envelope, Mail, MailId, Origin, Outcome, Receipt, Reply, ReversePath,
+    Timestamp,
+};
+use hedwig_spool::{Claim, Courier, CourierOptions, Filter, Schedule, Spool, SpoolOptions};
+use tokio::{sync::oneshot, task::JoinSet};
+
+const PRODUCERS: usize = 64;
+const CONTENT_BYTES: usize = 2048;
+/// How many mails tell how fast a queue takes them.
+const SAMPLE_MAILS: usize = 50_000;
+
+#[tokio::main]
+async fn main() {
+    // Cargo adds `--bench`.
+    let arguments: Vec<_> = std::env::args().skip(1).filter(|text| text != "--bench").collect();
+    let number =
+        |place: usize, default| arguments.get(place).map_or(default, |n| n.parse().unwrap());
+    let (mails, domains) = (number(0, 1_000_000), number(1, 50_000));
+    let parent = arguments.get(2).map_or_else(std::env::temp_dir, PathBuf::from);
+    let directory = tempfile::tempdir_in(parent).unwrap();
+
+    let spool = Spool::open(directory.path(), SpoolOptions::default()).unwrap();
+    let empty = commit_rate(&spool, SAMPLE_MAILS.min(mails), domains).await;
+    println!("empty queue             {empty:>9.0} commits/s");
+    let start = Instant::now();
+    commit_all(&spool, mails.saturating_sub(SAMPLE_MAILS), domains).await;
+    println!("{mails} committed in      {:>9.1} s", start.elapsed().as_secs_f64());
+    let start = Instant::now();
+    defer_all(&spool, mails).await;
+    println!("all deferred in         {:>9.1} s", start.elapsed().as_secs_f64());
+    print_memory("filled");
+    print_disk(directory.path());
+    drop(spool);
+
+    print_memory("closed");
+    let start = Instant::now();
+    let spool = Spool::open(directory.path(), SpoolOptions::default()).unwrap();
+    println!("opened in               {:>9.3} s", start.elapsed().as_secs_f64());
+    let later = Timestamp::now() + Duration::from_hours(48);
+    let leases = spool.claim(later, Claim::up_to(1)).await.unwrap().leases;
+    assert_eq!(leases.len(), 1, "a deferred mail is due within a day");
+    println!("first claim after       {:>9.3} s", start.elapsed().as_secs_f64());
+    for lease in leases {
+        spool.give_back(lease).await.unwrap();
+    }
+    list(&spool, mails, domains).await;
+    let long = commit_rate(&spool, SAMPLE_MAILS.min(mails), domains).await;
+    println!(
+        "long queue              {long:>9.0} commits/s, {:.0} % of empty",
+        100.0 * long / empty
+    );
+    print_memory("at the end");
+}
+
+async fn list(spool: &Spool, mails: usize, domains: usize) {
+    let filter = Filter { domain: Some(domain(domains / 2)), ..Filter::default() };
+    let start = Instant::now();
+    let found = spool.list(&filter).await.unwrap().len();
+    println!("list of one domain      {:>9.3} s, {found} mails", start.elapsed().as_secs_f64());
+    assert!(found >= mails / domains, "each domain has its share");
+    let filter = Filter { limit: Some(100), ..Filter::default() };
+    let start = Instant::now();
+    spool.list(&filter).await.unwrap();
+    println!("list of the first 100   {:>9.3} s", start.elapsed().as_secs_f64());
+}
+
+/// Commits so many mails; tells how many a second.
+async fn commit_rate(spool: &Spool, mails: usize, domains: usize) -> f64 {
+    let start = Instant::now();
+    commit_all(spool, mails, domains).await;
+    mails as f64 / start.elapsed().as_secs_f64()
+}
+
+async fn commit_all(spool: &Spool, mails: usize, domains: usize) {
+    let mut producers = JoinSet::new();
+    for producer in 0..PRODUCERS {
+        let spool = spool.clone();
+        producers.spawn(async move {
+            for number in (producer..mails).step_by(PRODUCERS) {
+                spool.commit(mail(number % domains)).await.unwrap();
+            }
+        });
+    }
+    while let Some(ended) = producers.join_next().await {
+        ended.unwrap();
+    }
+}
+
+/// Lets every mail be tried once, and wait.
+async fn defer_all(spool: &Spool, mails: usize) {
+    let (tried, mut all_tried) = tokio::sync::mpsc::unbounded_channel();
+    let service = tower::service_fn(move |mail: Mail| {
+        tried.send(()).unwrap();
+        let reply = Reply::new(450, None, "4.2.1 The mailbox is busy, try again later");
+        let outcome = Outcome::of_reply(reply, None);
+        std::future::ready(Ok(Receipt::uniform(mail.id, 1, outcome)))
+    });
+    let (stop, stopped) = oneshot::channel::<()>();
+    let first = Duration::from_hours(12);
+    let schedule = Schedule { first, longest: first, ..Schedule::default() };
+    let options = CourierOptions { schedule, ..CourierOptions::default() };
+    let courier = Courier::new(spool.clone(), service, options);
+    let courier = tokio::spawn(courier.run(async { drop(stopped.await) }));
+    for _ in 0..mails {
+        all_tried.recv().await.unwrap();
+    }
+    drop(stop);
+    courier.await.unwrap();
+}
+
+fn mail(domain_number: usize) -> Mail {
+    let now = Timestamp::now();
+    let sender: ReversePath = "alice@example.org".parse().unwrap();
+    let recipient: Address = format!("bob@{}", domain(domain_number)).parse().unwrap();
+    Mail {
+        id: MailId::new(now, fastrand::u128(..)),
+        envelope: Envelope::new(sender, [recipient]),
+        content: Content::new(vec![b'x'; CONTENT_BYTES].into()),
+        origin: Origin::local(now),
+    }
+}
+
+fn domain(number: usize) -> String {
+    format!("d{number}.example")
+}
+
+fn print_memory(when: &str) {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let of = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.map_or("unknown", str::trim).to_owned()
+    };
+    println!("memory, {when:<15} {:>9} resident, {} at most", of("VmRSS:"), of("VmHWM:"));
+}
+
+fn print_disk(directory: &Path) {
+    let mib = |name: &str| {
+        let path = directory.join(name);
+        let files: Vec<_> = match fs::read_dir(&path) {
+            Ok(entries) => entries.map(|entry| entry.unwrap().path()).collect(),
+            Err(_) => vec![path],
+        };
+        let lengths =
+            files.iter().filter_map(|file| fs::metadata(file).ok()).map(|meta| meta.len());
+        lengths.sum::<u64>() >> 20
+    };
+    let (log, index, wal) = (mib("log"), mib("index.sqlite"), mib("index.sqlite-wal"));
+    println!("disk                    {log:>9} MiB log, {index} MiB index, {wal} MiB its journal");
+}
