@@ -3,6 +3,7 @@
 mod body;
 mod json;
 mod problem;
+mod reloading;
 mod text;
 mod token;
 mod wire;
@@ -15,6 +16,7 @@ pub use body::{Body, empty, full};
 pub use client::{Client, ClientOptions};
 pub use json::json;
 pub use problem::{PROBLEM_JSON, Problem, problem};
+pub use reloading::Reloading;
 pub use server::{
     ConnectionInfo, Messages, MessagesOptions, Router, Serve, ServerOptions, messages, serve,
 };

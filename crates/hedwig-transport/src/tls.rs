@@ -1,5 +1,7 @@
 //! TLS for both sides, from PEM files: what a daemon needs, and no more.
 
+mod identity;
+
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -11,6 +13,8 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     server::WebPkiClientVerifier,
 };
+
+use self::identity::Renewable;
 
 /// A certificate chain and its private key, as PEM files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +28,8 @@ pub struct Identity {
 /// TLS for a server that offers HTTP/2 and HTTP/1.1. With `client_authorities`, a PEM file, clients
 /// may show a certificate that one of them signed (mutual TLS); one that does not is served all the
 /// same, and has to show a token.
+///
+/// The certificate and its key are read again when their files change.
 ///
 /// # Errors
 /// When a file cannot be read, or holds no certificate or key that belong together.
@@ -46,8 +52,7 @@ pub fn server_config(
             builder.with_client_cert_verifier(verifier)
         }
     };
-    let (certificates, key) = read_identity(identity)?;
-    let mut config = builder.with_single_cert(certificates, key).map_err(TlsError::Rejected)?;
+    let mut config = builder.with_cert_resolver(Arc::new(Renewable::load(identity)?));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
