@@ -21,7 +21,9 @@ use rustix::fs::Mode;
 use tower::{ServiceBuilder, limit::GlobalConcurrencyLimitLayer, load_shed::LoadShedLayer};
 
 use crate::{
-    Configuration, SubmissionLayer, relay_policy,
+    Configuration, SubmissionLayer,
+    front_door::Begin,
+    relay_policy,
     sendmail::{DropDirectories, PickUp, PickUpOptions},
 };
 
@@ -82,13 +84,19 @@ pub(crate) async fn serve(
     let control = Control::new(spool.clone());
     let control = serve_control(&configuration.spool.directory, control, stop.requested());
     parts.start_sure("control socket", control.map_err(Failure::try_again)?);
-    let listeners = manager.listeners("smtp", &configuration.listen).await;
-    for listener in listeners.map_err(Failure::configuration)? {
-        let address = listener.local_addr().map_err(Failure::try_again)?;
-        let server = hedwig_smtp::serve(listener, policy.clone(), mail.clone())
-            .options(smtp_options(&configuration, address))
-            .with_graceful_shutdown(stop.requested());
-        parts.start("SMTP listener", server.into_future());
+    let door = &configuration.front_door;
+    for (protocol, addresses, begin) in [
+        ("smtp", &configuration.listen, Begin::InClearText),
+        ("smtps", &door.tls_listen, Begin::WithTls),
+    ] {
+        let listeners = manager.listeners(protocol, addresses).await;
+        for listener in listeners.map_err(Failure::configuration)? {
+            let address = listener.local_addr().map_err(Failure::try_again)?;
+            let options = smtp_options(&configuration, address);
+            let server = door.serve(begin, listener, policy.clone(), mail.clone(), options);
+            let server = server.with_graceful_shutdown(stop.requested());
+            parts.start("SMTP listener", server.into_future());
+        }
     }
     let listeners = manager.listeners("admin", configuration.admin.as_slice()).await;
     for listener in listeners.map_err(Failure::configuration)? {

@@ -9,7 +9,10 @@ use hedwig_smtp::LineEndings;
 use hedwig_spool::Grouping;
 use hedwig_transport::{Client, ClientOptions, Token, tls};
 
-use crate::Network;
+use crate::{
+    FrontDoor, Network,
+    front_door::{TLS_CERTIFICATE, TLS_KEY, TLS_LISTEN, USERS_FILE, USERS_IN_CLEAR_TEXT},
+};
 
 pub(crate) static LISTEN: Setting = Setting::list("smtp", "listen", "ADDR")
     .flag("listen")
@@ -76,6 +79,11 @@ pub static SCOPE: Scope = Scope {
         &MAILS_MAX,
         &RELAY_FROM,
         &LINE_ENDINGS,
+        &TLS_LISTEN,
+        &TLS_CERTIFICATE,
+        &TLS_KEY,
+        &USERS_FILE,
+        &USERS_IN_CLEAR_TEXT,
         &URL,
         &TOKEN,
         &WITHIN,
@@ -112,6 +120,8 @@ pub struct Configuration {
     pub relay_from: Vec<Network>,
     /// What happens to bare CRs and LFs.
     pub line_endings: LineEndingChoice,
+    /// TLS and users.
+    pub front_door: FrontDoor,
     /// The road to the postoffice.
     pub client: Client,
     /// The postoffices' URLs, to be told.
@@ -140,8 +150,9 @@ impl Configuration {
         let listen = read.many(&LISTEN);
         let size = read.one::<Size>(&SIZE_MAX);
         let mails_max = read.one::<NonZeroUsize>(&MAILS_MAX);
-        let relay_from = read.many(&RELAY_FROM);
+        let relay_from = read_networks(read);
         let line_endings = read.one(&LINE_ENDINGS);
+        let front_door = FrontDoor::read(read);
         let urls = read.many::<String>(&URL);
         let client = read_client(read, urls.clone());
         let within = read.one::<Span>(&WITHIN);
@@ -158,6 +169,7 @@ impl Configuration {
             mails_max: mails_max?.get(),
             relay_from: relay_from?,
             line_endings: line_endings?,
+            front_door: front_door?,
             client: client?,
             urls: urls?,
             within: within?.0,
@@ -176,17 +188,21 @@ impl Configuration {
         let join = |parts: Vec<String>| parts.join(", ");
         let listen = join(self.listen.iter().map(ToString::to_string).collect());
         let relay = self.relay_from.iter().map(|network| format!(", {network}"));
-        vec![
+        let mut lines = vec![
             format!("hostname: {}", self.hostname),
             format!("mail is taken at: {listen} (SMTP)"),
             format!("and may be sent by: this host{}", relay.collect::<String>()),
+        ];
+        lines.extend(self.front_door.describe());
+        lines.extend([
             format!("it is handed to: {}", join(self.urls.clone())),
             format!("or else queued in: {}", self.spool.directory.display()),
             match self.admin {
                 Some(address) => format!("health and metrics at: {address} (HTTP)"),
                 None => "health and metrics: not shown".to_owned(),
             },
-        ]
+        ]);
+        lines
     }
 }
 
@@ -195,6 +211,15 @@ pub(crate) fn mail_domain(read: &mut Reading<'_>, hostname: Option<&Hostname>) -
     let domain = read.optional::<Hostname>(&DOMAIN)?;
     let domain = domain.or_else(|| hostname.cloned()).unwrap_or_else(Hostname::of_system);
     Some(domain.to_string())
+}
+
+/// The networks that may relay. A slip here is how open relays are made.
+fn read_networks(read: &mut Reading<'_>) -> Option<Vec<Network>> {
+    let networks: Vec<Network> = read.many(&RELAY_FROM)?;
+    for (network, danger) in networks.iter().filter_map(|n| Some((n, n.danger()?))) {
+        read.warn(&RELAY_FROM, format_args!("{network} {danger}"));
+    }
+    Some(networks)
 }
 
 fn read_client(read: &mut Reading<'_>, urls: Option<Vec<String>>) -> Option<Client> {

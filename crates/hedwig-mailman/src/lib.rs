@@ -2,8 +2,10 @@
 
 mod compose;
 mod configuration;
+mod front_door;
 mod relay;
 mod submission;
+mod users;
 
 pub mod sendmail;
 
@@ -17,8 +19,10 @@ use hedwig_spool::Grouping;
 
 pub use compose::{accepting, handing_over, picking_up};
 pub use configuration::{Configuration, SCOPE};
+pub use front_door::FrontDoor;
 pub use relay::{Network, NetworkError, relay_policy};
 pub use submission::{Submission, SubmissionLayer};
+pub use users::{User, UserDirectory, UserFileError, Users};
 
 /// The daemon, for [`hedwig_daemon::run`].
 #[derive(Clone, Copy, Debug)]
@@ -49,12 +53,13 @@ impl Daemon for Mailman {
     }
 }
 
-/// Runs the program with these arguments, the first being its name: the daemon's commands, or
+/// Runs the program with these arguments, the first being its name: the daemon's commands, `user`, or
 /// [`sendmail`] when it is called so.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let mut arguments: Vec<OsString> = arguments.collect();
     match sendmail::called_as(&arguments) {
         Some((name, count)) => sendmail::run(name, arguments.drain(count..)),
+        None if users::is_called(&arguments) => users::run(arguments.drain(1..)),
         None => hedwig_daemon::run::<Mailman>(arguments.into_iter()),
     }
 }

@@ -1,16 +1,21 @@
-use std::{fmt, future, net::IpAddr, str::FromStr};
+use std::{
+    fmt, future,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    str::FromStr,
+};
 
 use hedwig_envelope::BoxError;
 use hedwig_smtp::{Policy, Question, policy::LoopbackOnly};
 use tower::{Service, service_fn};
 
-/// Relays for this host, and for clients in these networks. To everybody else it says 550 5.7.1 at
-/// each recipient, so that nobody makes an open relay by leaving out a setting.
+/// Relays for this host, for clients in these networks, and for whoever is authenticated. To everybody
+/// else it says 550 5.7.1 at each recipient, so that nobody makes an open relay by leaving out a setting.
 pub fn relay_policy(networks: Vec<Network>) -> impl Policy {
     service_fn(move |question: Question| {
-        let client = question.peer().client.map(|client| client.ip());
+        let peer = question.peer();
+        let client = peer.client.map(|client| client.ip());
         let is_trusted = |ip| networks.iter().any(|network| network.contains(ip));
-        if client.is_some_and(is_trusted) {
+        if peer.authenticated.is_some() || client.is_some_and(is_trusted) {
             return future::ready(Ok::<_, BoxError>(question.yes()));
         }
         LoopbackOnly.call(question)
@@ -34,7 +39,33 @@ impl Network {
         // Shifting a number by all its bits is no operation in Rust; nothing is left of it then.
         width == other_width && own.checked_shr(shift) == other.checked_shr(shift)
     }
+
+    /// What is dangerous about letting all of it relay, if anything is.
+    #[must_use]
+    pub fn danger(&self) -> Option<&'static str> {
+        let (_, width) = number(self.address);
+        let whole_continents = if width == 32 { 8 } else { 7 };
+        if self.prefix_bits < whole_continents {
+            return Some("is all the world, or much of it: that makes an open relay");
+        }
+        let covers = |other: &&(IpAddr, u32)| other.1 >= self.prefix_bits && self.contains(other.0);
+        PRIVATE_RANGES.iter().find(covers).map(|_| {
+            "is a whole private range: name only the network your clients are in; behind a container's \
+             published port or a load balancer, strangers may seem to come from a private address"
+        })
+    }
 }
+
+/// RFC 1918, RFC 6598, RFC 4193 and link-local addresses.
+const PRIVATE_RANGES: [(IpAddr, u32); 7] = [
+    (IpAddr::V4(Ipv4Addr::new(10, 0, 0, 0)), 8),
+    (IpAddr::V4(Ipv4Addr::new(172, 16, 0, 0)), 12),
+    (IpAddr::V4(Ipv4Addr::new(192, 168, 0, 0)), 16),
+    (IpAddr::V4(Ipv4Addr::new(100, 64, 0, 0)), 10),
+    (IpAddr::V4(Ipv4Addr::new(169, 254, 0, 0)), 16),
+    (IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0)), 8),
+    (IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0)), 10),
+];
 
 /// An address as a number, and how many bits it has.
 fn number(address: IpAddr) -> (u128, u32) {
@@ -132,6 +163,42 @@ mod tests {
         assert_eq!(network("10.0.0.0/33"), Err(NetworkError::Prefix(32)));
         for text in ["", "localhost", "10.0.0.0/", "10.0.0.0/x", "10.0.0.0/-1"] {
             assert_eq!(network(text), Err(NetworkError::Form), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_network_that_lets_in_strangers_is_dangerous() {
+        for (text, danger) in [
+            ("0.0.0.0/0", Some("is all the world")),
+            ("128.0.0.0/1", Some("is all the world")),
+            ("::/0", Some("is all the world")),
+            ("10.0.0.0/8", Some("is a whole private range")),
+            ("172.16.0.0/12", Some("is a whole private range")),
+            ("192.0.0.0/8", Some("is a whole private range")),
+            ("fd00::/8", Some("is a whole private range")),
+            ("172.17.0.0/16", None),
+            ("192.168.1.0/24", None),
+            ("2001:db8::/32", None),
+            ("203.0.113.0/24", None),
+        ] {
+            let found = network(text).unwrap().danger();
+            assert_eq!(found.is_some(), danger.is_some(), "{text}");
+            assert!(found.unwrap_or_default().starts_with(danger.unwrap_or_default()), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_is_authenticated_may_relay() {
+        let mut policy = relay_policy(Vec::new());
+        for (user, code) in [(None, 550), (Some("alice".to_owned()), 250)] {
+            let recipient: Address = "a@example.org".parse().unwrap();
+            let client = Peer::new(Some("192.0.2.1:1".parse().unwrap()));
+            let question = Question::Recipient {
+                peer: Arc::new(Peer { authenticated: user, ..client }),
+                sender: ReversePath::Null,
+                recipient: Recipient::from(recipient),
+            };
+            assert_eq!(policy.call(question).await.unwrap().code(), code);
         }
     }
 

@@ -31,9 +31,9 @@ pub(crate) fn missing_fields(
     fields
 }
 
-/// Completes the mail of programs on this host.
+/// Completes the mail of programs on this host, and of users who are authenticated.
 ///
-/// A mail from another host stays as it is: its author's server is to complete it, and a DKIM
+/// Any other mail from another host stays as it is: its author's server is to complete it, and a DKIM
 /// signature may cover what is not there.
 #[derive(Clone, Debug)]
 pub struct SubmissionLayer {
@@ -92,15 +92,16 @@ impl<S: Service<Mail>> Service<Mail> for Submission<S> {
     }
 
     fn call(&mut self, mut mail: Mail) -> S::Future {
-        if is_local(&mail) {
+        if is_submitted(&mail) {
             self.complete(&mut mail);
         }
         self.inner.call(mail)
     }
 }
 
-fn is_local(mail: &Mail) -> bool {
+fn is_submitted(mail: &Mail) -> bool {
     match mail.origin.client {
+        Some(_) if mail.origin.authenticated.is_some() => true,
         Some(client) => client.ip().to_canonical().is_loopback(),
         None => mail.origin.protocol != Protocol::Http,
     }

@@ -258,3 +258,80 @@ fn the_admin_listener_shows_health_to_all_and_the_queue_to_its_operator() {
     assert_eq!((code, out.as_str()), (0, "Nothing waits.\n"));
     assert_eq!(daemon.terminate().0, 0);
 }
+
+/// Runs with this on standard input.
+fn run_with(input: &str, arguments: &[&str]) -> (i32, String, String) {
+    let mut command = mailman(arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    ended(child.wait_with_output().unwrap())
+}
+
+#[test]
+fn users_are_added_listed_and_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("users").display().to_string();
+    let user =
+        |words: &[&str], input| run_with(input, &[&["user"], words, &["--file", &file]].concat());
+    assert_eq!(user(&["add", "alice"], "wonderland\n"), (0, "added alice\n".into(), String::new()));
+    assert_eq!(user(&["add", "alice"], "looking glass\n").1, "changed alice\n");
+    assert_eq!(user(&["add", "bob"], "x").1, "added bob\n");
+    assert_eq!(user(&["list"], "").1, "alice\nbob\n");
+    assert_eq!(user(&["remove", "bob"], "").1, "removed bob\n");
+    let (code, _, error) = user(&["remove", "bob"], "");
+    assert_eq!((code, error.as_str()), (1, "error: there is no user \"bob\"\n"));
+    let (code, _, error) = user(&["add", "carol"], "\n");
+    assert_eq!((code, error.as_str()), (1, "error: the password is empty\n"));
+    assert_eq!(user(&["list"], "").1, "alice\n");
+    assert_eq!(user(&["add", "carol", "password"], "").0, 64, "a password is no argument");
+    let (code, _, error) = run(&["user", "list", "--config", "/dev/null"]);
+    assert_eq!(code, 78);
+    assert!(error.contains("[users] file is not set"), "{error}");
+}
+
+#[test]
+fn check_warns_of_an_open_relay_and_of_users_who_cannot_authenticate() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("users").display().to_string();
+    assert_eq!(run_with("wonderland\n", &["user", "add", "alice", "--file", &file]).0, 0);
+    let check = |variable: (&str, &str)| {
+        let arguments =
+            ["check", "--config", "/dev/null", "--hostname", "a.example", "--users", &file];
+        let (code, out, error) =
+            ended(mailman(&arguments).env(variable.0, variable.1).output().unwrap());
+        assert_eq!((code, error.as_str()), (0, ""));
+        out
+    };
+    let out = check(("HEDWIG_MAILMAN_SMTP_RELAY_FROM", "0.0.0.0/0"));
+    assert!(out.contains("users who may authenticate: 1"), "{out}");
+    assert!(
+        out.contains(
+            "warning: HEDWIG_MAILMAN_SMTP_RELAY_FROM: [smtp] relay_from: 0.0.0.0/0 is all the world"
+        ),
+        "{out}"
+    );
+    assert!(out.contains("[users] file: nobody can authenticate without TLS"), "{out}");
+    let out = check(("HEDWIG_MAILMAN_USERS_IN_CLEAR_TEXT", "true"));
+    assert!(out.contains("passwords may cross the network in clear text"), "{out}");
+}
+
+#[test]
+fn tls_needs_a_certificate_and_its_key() {
+    for (variable, value, expected) in [
+        ("TLS_LISTEN", "127.0.0.1:0", "[tls] listen: TLS needs a certificate"),
+        ("TLS_KEY", "/key.pem", "[tls] key: a private key needs its certificate"),
+        (
+            "TLS_CERTIFICATE",
+            "/certificate.pem",
+            "[tls] certificate: a certificate needs its private key",
+        ),
+        ("USERS_FILE", "/nonexistent/users", "[users] file: /nonexistent/users: No such file"),
+    ] {
+        let mut command = mailman(&["check", "--config", "/dev/null"]);
+        let output = command.env(format!("HEDWIG_MAILMAN_{variable}"), value).output().unwrap();
+        let (code, _, error) = ended(output);
+        assert_eq!(code, 78, "{variable}: {error}");
+        assert!(error.contains(expected), "{expected} is not in {error}");
+    }
+}

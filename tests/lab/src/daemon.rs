@@ -79,7 +79,7 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// The address it serves a protocol at: `smtp`, `http` or `admin`.
+    /// The address it serves a protocol at: `smtp`, `smtps`, `http` or `admin`.
     ///
     /// # Panics
     /// When it serves no such protocol.
@@ -226,6 +226,9 @@ fn protocols(half: Half, options: &DaemonOptions) -> Vec<&'static str> {
         Half::Mailman => "smtp",
         Half::Postoffice => "http",
     }];
+    if options.arguments.iter().any(|argument| argument == "--tls-listen") {
+        protocols.push("smtps");
+    }
     if options.arguments.iter().any(|argument| argument == "--admin") {
         protocols.push("admin");
     }

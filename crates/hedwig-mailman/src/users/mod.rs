@@ -1,0 +1,11 @@
+//! Who may authenticate: a file with a line for each user, and `hedwig-mailman user`, which writes it.
+
+mod command;
+mod directory;
+mod file;
+mod password;
+
+pub use directory::UserDirectory;
+pub use file::{User, UserFileError, Users};
+
+pub(crate) use command::{is_called, run};

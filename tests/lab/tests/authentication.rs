@@ -1,0 +1,207 @@
+//! Users authenticate at mailman over TLS with the clients of the real world, each mechanism with one that
+//! knows nothing of our code.
+
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Output, Stdio},
+};
+
+use hedwig_lab::{
+    Half, HouseOptions, Program, Result, SENDER, Submission, World, message::assert_unchanged,
+};
+use tempfile::TempDir;
+use tokio::{io::AsyncWriteExt, process::Command};
+
+const USER: &str = "alice";
+const PASSWORD: &str = "tan staaf";
+
+/// A house whose mailman knows one user and has a certificate.
+struct Stage {
+    world: World,
+    files: TempDir,
+}
+
+impl Stage {
+    async fn start() -> Result<Self> {
+        let files = TempDir::with_prefix("lab-door-")?;
+        let program = Program::at(env!("CARGO_BIN_EXE_hedwig-lab"));
+        renew(files.path())?;
+        let users = files.path().join("users");
+        add_user(&program, &users, PASSWORD).await?;
+        let set = |options: HouseOptions| {
+            let path = |name: &str| files.path().join(name).display().to_string();
+            let mailman = options
+                .mailman
+                .arguments(["--tls-listen", "127.0.0.1:0", "--users", &path("users")])
+                .set(Half::Mailman, "tls", "certificate", &path("certificate.pem"))
+                .set(Half::Mailman, "tls", "key", &path("key.pem"));
+            HouseOptions { mailman, ..options }
+        };
+        let world = World::start(&program, &["example.com"], set).await?;
+        Ok(Self { world, files })
+    }
+
+    fn certificate(&self) -> PathBuf {
+        self.files.path().join("certificate.pem")
+    }
+
+    fn port(&self, protocol: &str) -> String {
+        self.world.house.mailman.address(protocol).port().to_string()
+    }
+
+    /// Fails unless one mail more has arrived, as it was sent, from somebody who was authenticated.
+    async fn assert_arrived(&self, count: usize, mail: &Submission) -> Result<()> {
+        let received = &self.world.receiver.wait_for(count).await?[count - 1];
+        assert_unchanged(received.content.message(), &mail.message);
+        let text = String::from_utf8_lossy(received.content.message());
+        assert!(text.contains(" with ESMTPSA "), "{text}");
+        Ok(())
+    }
+}
+
+/// A new certificate and key for 127.0.0.1; each file is replaced as a whole.
+fn renew(directory: &Path) -> Result<()> {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
+    for (name, text) in
+        [("certificate.pem", made.cert.pem()), ("key.pem", made.signing_key.serialize_pem())]
+    {
+        let mut new = tempfile::NamedTempFile::new_in(directory)?;
+        new.write_all(text.as_bytes())?;
+        new.persist(directory.join(name))?;
+    }
+    Ok(())
+}
+
+async fn add_user(program: &Program, users: &Path, password: &str) -> Result<()> {
+    let mut command = program.command(Half::Mailman);
+    command.args(["user", "add", USER, "--file"]).arg(users);
+    let output = run(command, format!("{password}\n").as_bytes()).await?;
+    assert!(output.status.success(), "{}", said(&output));
+    Ok(())
+}
+
+async fn run(mut command: Command, input: &[u8]) -> Result<Output> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A client that is refused does not read its input; what it says tells more.
+        let _ = stdin.write_all(input).await;
+    }
+    Ok(child.wait_with_output().await?)
+}
+
+fn said(output: &Output) -> String {
+    [&output.stdout[..], &output.stderr].map(String::from_utf8_lossy).concat()
+}
+
+fn letter() -> Submission {
+    Submission::new(SENDER, &["bob@example.com"], "Hello\r\n")
+}
+
+async fn swaks(stage: &Stage, how: &[&str], password: &str, mail: &Submission) -> Result<Output> {
+    let protocol = if how.contains(&"--tls-on-connect") { "smtps" } else { "smtp" };
+    let mut command = Command::new("/usr/bin/swaks");
+    command.args(["--server", "127.0.0.1", "--port", &stage.port(protocol)]).args(how);
+    command.args(["--auth-user", USER, "--auth-password", password]);
+    command.args(["--from", &mail.sender, "--to", &mail.recipients.join(",")]);
+    command.args(["--helo", "swaks.lab.example", "--no-data-fixup", "--data", "-"]);
+    run(command, &[&mail.message[..], b".\r\n"].concat()).await
+}
+
+/// Sends over TLS from the first byte, and looks whether the certificate is the one in the file.
+async fn smtplib(stage: &Stage, mail: &Submission) -> Result<Output> {
+    const SCRIPT: &str = "
+import smtplib, ssl, sys
+port, authority, user, password, sender, *recipients = sys.argv[1:]
+context = ssl.create_default_context(cafile=authority)
+with smtplib.SMTP_SSL('127.0.0.1', int(port), 'smtplib.lab.example', context=context, timeout=30) as client:
+    client.login(user, password)
+    client.sendmail(sender, recipients, sys.stdin.buffer.read())
+";
+    let mut command = Command::new("/usr/bin/python3");
+    command.args(["-c", SCRIPT, &stage.port("smtps")]).arg(stage.certificate());
+    command.args([USER, PASSWORD, &mail.sender]).args(&mail.recipients);
+    run(command, &mail.message).await
+}
+
+async fn msmtp(stage: &Stage, password: &str, mail: &Submission) -> Result<Output> {
+    let configuration = tempfile::NamedTempFile::new()?;
+    let text = format!(
+        "account default\nhost 127.0.0.1\nport {}\nfrom {}\n\
+         tls on\ntls_starttls on\ntls_trust_file {}\n\
+         auth scram-sha-256\nuser {USER}\npassword \"{password}\"\n",
+        stage.port("smtp"),
+        mail.sender,
+        stage.certificate().display()
+    );
+    fs::write(configuration.path(), text)?;
+    let mut command = Command::new("/usr/bin/msmtp");
+    command.arg("--file").arg(configuration.path()).arg("--").args(&mail.recipients);
+    let lines = String::from_utf8(mail.message.clone())?.replace("\r\n", "\n");
+    run(command, lines.as_bytes()).await
+}
+
+#[tokio::test]
+async fn plain_and_login_with_swaks_after_starttls_and_over_tls_from_the_first_byte() -> Result<()>
+{
+    let stage = Stage::start().await?;
+    for (index, how) in [
+        ["--tls", "--auth", "PLAIN"],
+        ["--tls", "--auth", "LOGIN"],
+        ["--tls-on-connect", "--auth", "PLAIN"],
+    ]
+    .iter()
+    .enumerate()
+    {
+        let mail = letter();
+        let output = swaks(&stage, how, PASSWORD, &mail).await?;
+        assert!(output.status.success(), "{how:?}: {}", said(&output));
+        stage.assert_arrived(index + 1, &mail).await?;
+    }
+    for how in [["--tls", "--auth", "PLAIN"], ["--tls", "--auth", "LOGIN"]] {
+        let output = swaks(&stage, &how, "wrong", &letter()).await?;
+        assert!(!output.status.success() && said(&output).contains("535 5.7.8"), "{how:?}");
+    }
+    let output = swaks(&stage, &["--auth", "PLAIN"], PASSWORD, &letter()).await?;
+    assert!(!output.status.success(), "nobody may say a password in clear text");
+    assert!(!said(&output).contains("250-AUTH") && !said(&output).contains("250 AUTH"));
+    stage.world.close().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn scram_sha_256_with_msmtp() -> Result<()> {
+    let stage = Stage::start().await?;
+    let mail = letter();
+    let output = msmtp(&stage, PASSWORD, &mail).await?;
+    assert!(output.status.success(), "{}", said(&output));
+    stage.assert_arrived(1, &mail).await?;
+    let output = msmtp(&stage, "wrong", &letter()).await?;
+    assert!(!output.status.success() && said(&output).contains("535 5.7.8"), "{}", said(&output));
+    stage.world.close().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_and_a_changed_password_need_no_restart() -> Result<()> {
+    let stage = Stage::start().await?;
+    let mail = letter();
+    let output = smtplib(&stage, &mail).await?;
+    assert!(output.status.success(), "{}", said(&output));
+    stage.assert_arrived(1, &mail).await?;
+
+    renew(stage.files.path())?;
+    let mail = letter();
+    let output = smtplib(&stage, &mail).await?;
+    assert!(output.status.success(), "{}", said(&output));
+    stage.assert_arrived(2, &mail).await?;
+
+    let program = Program::at(env!("CARGO_BIN_EXE_hedwig-lab"));
+    add_user(&program, &stage.files.path().join("users"), "another").await?;
+    let output = smtplib(&stage, &letter()).await?;
+    assert!(said(&output).contains("SMTPAuthenticationError"), "{}", said(&output));
+    stage.world.close().await?;
+    Ok(())
+}
