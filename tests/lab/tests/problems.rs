@@ -66,7 +66,7 @@ async fn what_cannot_be_understood_is_told_with_its_place() -> Result<()> {
         ("from=sender@geneegroup.com", "to"),
         ("to=bob@126.com", "from"),
         (
-            "from=sender@geneegroup.com&to=bob@126.com%0D%0ARCPT%20TO:<eve@example.net>",
+            "from=sender@geneegroup.com&to=bob@126.com%0D%0ARCPT%20TO:%3Ceve@example.net%3E",
             "bob@126.com",
         ),
         ("from=sender@geneegroup.com&to=bob@126.com%0A", "bob@126.com"),
