@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    net::{IpAddr, SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener},
     os::unix::fs::{PermissionsExt, chown},
     path::{Path, PathBuf},
 };
@@ -91,7 +91,7 @@ impl Postfix {
 
     fn has_started(&mut self) -> Result<Option<()>> {
         let log = self.log();
-        if log.contains("fatal:") {
+        if log.contains("fatal:") || self.process.has_ended()? {
             return Err(LabError::new("Postfix does not start").into());
         }
         Ok(log.contains("daemon started").then_some(()))
@@ -188,7 +188,7 @@ fn lay_out(directory: &Path, options: &PostfixOptions, address: SocketAddr) -> R
     let owner = user_id("postfix")?;
     chown(directory.join("data"), Some(owner), None)?;
     chown(directory.join("mail"), Some(owner), None)?;
-    fs::write(directory.join("etc/main.cf"), main_cf(directory, options, address.ip(), owner))?;
+    fs::write(directory.join("etc/main.cf"), main_cf(directory, options, owner))?;
     fs::write(directory.join("etc/master.cf"), master_cf(address))?;
     Ok(())
 }
@@ -207,7 +207,7 @@ fn user_id(name: &str) -> Result<u32> {
     })
 }
 
-fn main_cf(directory: &Path, options: &PostfixOptions, ip: IpAddr, owner: u32) -> String {
+fn main_cf(directory: &Path, options: &PostfixOptions, owner: u32) -> String {
     let directory = directory.display();
     let hostname = &options.hostname;
     let domains = options.domains.join(" ");
@@ -230,7 +230,7 @@ fn main_cf(directory: &Path, options: &PostfixOptions, ip: IpAddr, owner: u32) -
          maillog_file_prefixes = {directory}\n\
          maillog_file = {directory}/log/postfix.log\n\
          myhostname = {hostname}\n\
-         inet_interfaces = {ip}\n\
+         inet_interfaces = all\n\
          inet_protocols = all\n\
          mydestination =\n\
          alias_maps =\n\

@@ -125,6 +125,14 @@ impl Process {
         Ok(kill_process(id, signal)?)
     }
 
+    /// Whether the process has ended.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
     /// Waits until the process has ended by itself.
     ///
     /// # Errors
