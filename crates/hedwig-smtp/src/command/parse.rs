@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use hedwig_envelope::{Address, IdempotencyKey, MailParameters, Recipient, ReversePath};
 
 use super::{Command, CommandError, parameters, path};
@@ -12,16 +14,22 @@ impl Command {
     /// # Errors
     /// Names what is wrong, and knows the reply for it.
     pub fn parse(line: &[u8]) -> Result<Self, CommandError> {
+        Self::parse_at(line, None)
+    }
+
+    /// Reads one command line as [`parse`](Self::parse) does. A local part that stands alone gets this
+    /// domain (RFC 6409 §4.2).
+    pub(crate) fn parse_at(line: &[u8], home: Option<&str>) -> Result<Self, CommandError> {
         let (verb, arguments) = split_verb(line)?;
         Ok(match verb.as_str() {
             "HELO" => Self::Helo(name(arguments)?),
             "EHLO" => Self::Ehlo(name(arguments)?),
             "LHLO" => Self::Lhlo(name(arguments)?),
             "MAIL" => {
-                let (sender, parameters, _) = mail(arguments, false)?;
+                let (sender, parameters, _) = mail(arguments, home, false)?;
                 Self::Mail { sender, parameters }
             }
-            "RCPT" => Self::Rcpt(recipient(arguments)?),
+            "RCPT" => Self::Rcpt(recipient(arguments, home)?),
             "DATA" => alone(Self::Data, arguments)?,
             "BDAT" => chunk(arguments)?,
             "RSET" => alone(Self::Rset, arguments)?,
@@ -42,7 +50,7 @@ pub(crate) fn parse_mail_in_batch(
     line: &[u8],
 ) -> Result<(ReversePath, MailParameters, Option<IdempotencyKey>), CommandError> {
     match split_verb(line)? {
-        (verb, arguments) if verb == "MAIL" => mail(arguments, true),
+        (verb, arguments) if verb == "MAIL" => mail(arguments, None, true),
         _ => Err(CommandError::unknown_command()),
     }
 }
@@ -91,23 +99,38 @@ fn name(arguments: &str) -> Result<String, CommandError> {
 
 fn mail(
     arguments: &str,
+    home: Option<&str>,
     in_batch: bool,
 ) -> Result<(ReversePath, MailParameters, Option<IdempotencyKey>), CommandError> {
     let path = after_keyword(arguments, "FROM:")
         .ok_or_else(|| CommandError::arguments("MAIL needs FROM:<address>"))?;
     let (mailbox, rest) = path::split(path).map_err(CommandError::sender)?;
-    let sender = mailbox.parse().map_err(|error| CommandError::sender(format!("{error}")))?;
+    let sender = completed(mailbox, home)
+        .parse()
+        .map_err(|error| CommandError::sender(format!("{error}")))?;
     let (parameters, key) = parameters::of_mail(rest, in_batch)?;
     Ok((sender, parameters, key))
 }
 
-fn recipient(arguments: &str) -> Result<Recipient, CommandError> {
+fn recipient(arguments: &str, home: Option<&str>) -> Result<Recipient, CommandError> {
     let path = after_keyword(arguments, "TO:")
         .ok_or_else(|| CommandError::arguments("RCPT needs TO:<address>"))?;
     let (mailbox, rest) = path::split(path).map_err(CommandError::recipient)?;
-    let address: Address =
-        mailbox.parse().map_err(|error| CommandError::recipient(format!("{error}")))?;
+    let address: Address = completed(mailbox, home)
+        .parse()
+        .map_err(|error| CommandError::recipient(format!("{error}")))?;
     parameters::of_recipient(rest, address)
+}
+
+fn completed<'a>(mailbox: &'a str, home: Option<&str>) -> Cow<'a, str> {
+    // An @ within quotes does not count.
+    let unquoted = mailbox.rsplit_once('"').map_or(mailbox, |(_, rest)| rest);
+    match home {
+        Some(home) if !mailbox.is_empty() && !unquoted.contains('@') => {
+            format!("{mailbox}@{home}").into()
+        }
+        _ => mailbox.into(),
+    }
 }
 
 /// What stands after `FROM:` or `TO:`. RFC 5321 §3.3 allows no space there; many clients put one.

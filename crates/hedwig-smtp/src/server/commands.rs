@@ -39,10 +39,12 @@ pub(super) enum Ask {
 impl Session {
     pub(super) fn take_line(&mut self, line: Line) {
         let refusal = match line {
-            Line::Whole(line) => match Command::parse(&line) {
-                Ok(command) => return self.obey(command),
-                Err(error) => return self.refuse_line(&line, &error),
-            },
+            Line::Whole(line) => {
+                match Command::parse_at(&line, self.options.home_domain.as_deref()) {
+                    Ok(command) => return self.obey(command),
+                    Err(error) => return self.refuse_line(&line, &error),
+                }
+            }
             Line::TooLong => replies::line_too_long(),
             Line::BareLf => replies::bare_line_feed(),
         };

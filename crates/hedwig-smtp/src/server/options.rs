@@ -21,6 +21,9 @@ pub struct ServerOptions {
     pub errors_max: usize,
     /// Commands in a row that bring no mail forward (NOOP, RSET, VRFY, EHLO...) before it is closed with 421.
     pub commands_without_mail_max: usize,
+    /// What goes behind a local part that stands alone, `root` say, in MAIL and RCPT (RFC 6409 §4.2). Without it
+    /// only `postmaster` may stand alone.
+    pub home_domain: Option<String>,
     /// What happens to a bare CR or LF in a content.
     pub line_endings: LineEndings,
     /// Whether REQUIRETLS is offered, over TLS (RFC 8689).
@@ -66,6 +69,7 @@ impl Default for ServerOptions {
             recipients_max: 1000,
             errors_max: 100,
             commands_without_mail_max: 100,
+            home_domain: None,
             line_endings: LineEndings::Refuse,
             require_tls: false,
             mt_priority: false,

@@ -241,6 +241,7 @@ fn set_option(options: &mut ServerOptions, text: &str) {
         "auth" => options.mechanisms = value.split(' ').map(|name| name.parse().unwrap()).collect(),
         "auth_in_clear_text" => options.authentication_in_clear_text = true,
         "auth_required" => options.authentication_required = true,
+        "home_domain" => options.home_domain = Some(value.to_owned()),
         "require_tls" => options.require_tls = true,
         "mt_priority" => options.mt_priority = true,
         "deliver_by" => options.deliver_by = true,
