@@ -21,9 +21,9 @@ use rustix::fs::Mode;
 use tower::{ServiceBuilder, limit::GlobalConcurrencyLimitLayer, load_shed::LoadShedLayer};
 
 use crate::{
-    Configuration, SubmissionLayer,
+    AuthorsLayer, Configuration, SubmissionLayer,
     front_door::Begin,
-    relay_policy,
+    relay_policy, sender_policy,
     sendmail::{DropDirectories, PickUp, PickUpOptions},
 };
 
@@ -47,6 +47,7 @@ pub fn accepting(
         .layer(LoadShedLayer::new())
         .layer(GlobalConcurrencyLimitLayer::new(configuration.mails_max))
         .layer(HopLimitLayer)
+        .layer(AuthorsLayer::new(&configuration.mail_domain))
         .layer(SubmissionLayer::new(configuration.mail_domain.as_str()))
         .layer(ReceivedLayer::new(configuration.hostname.as_str()))
         .service(CutThrough::new(postoffice, spool, configuration.within))
@@ -61,6 +62,7 @@ pub fn picking_up(
     ServiceBuilder::new()
         .layer(AcceptingLayer::new(metrics.clone()))
         .layer(HopLimitLayer)
+        .layer(AuthorsLayer::new(&configuration.mail_domain))
         .layer(SubmissionLayer::new(configuration.mail_domain.as_str()))
         .layer(ReceivedLayer::new(configuration.hostname.as_str()))
         .service(spool)
@@ -79,6 +81,7 @@ pub(crate) async fn serve(
     let dropped = picking_up(&configuration, &metrics, spool.clone());
     let pick_up = pick_up(&configuration, dropped).map_err(Failure::try_again)?;
     let policy = relay_policy(configuration.relay_from.clone());
+    let policy = sender_policy(configuration.senders.clone(), &configuration.mail_domain, policy);
 
     let mut parts = Parts::new(stop.clone());
     let control = Control::new(spool.clone());
@@ -120,6 +123,7 @@ fn smtp_options(configuration: &Configuration, address: SocketAddr) -> ServerOpt
     ServerOptions {
         hostname: configuration.hostname.to_string(),
         content_bytes_max: configuration.content_bytes_max,
+        home_domain: Some(configuration.mail_domain.clone()),
         line_endings: configuration.line_endings.at(address),
         shutdown_grace: configuration.grace,
         ..ServerOptions::default()

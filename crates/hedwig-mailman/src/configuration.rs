@@ -10,7 +10,7 @@ use hedwig_spool::Grouping;
 use hedwig_transport::{Client, ClientOptions, Token, tls};
 
 use crate::{
-    FrontDoor, Network,
+    FrontDoor, Network, SenderRule,
     front_door::{TLS_CERTIFICATE, TLS_KEY, TLS_LISTEN, USERS_FILE, USERS_IN_CLEAR_TEXT},
 };
 
@@ -53,7 +53,10 @@ static KEY: Setting =
     Setting::text("postoffice", "key", "FILE").help("The private key of that certificate, in PEM");
 pub(crate) static DIRECTORY: Setting = spool::directory("/var/spool/hedwig-mailman");
 static DOMAIN: Setting = Setting::text("mail", "domain", "DOMAIN")
-    .help("What goes behind a bare name such as root, and into a Message-ID; the host's name if not set")
+    .help("What goes behind a bare name such as root, in the place of a host without a dot such as a container's, and into a Message-ID; the host's name if not set")
+    .example("example.org");
+static SENDERS: Setting = Setting::list("mail", "senders", "SENDER")
+    .help("The addresses and domains that clients may send as over SMTP; without any, as anybody")
     .example("example.org");
 static ADMIN: Setting = Setting::text("admin", "listen", "ADDR")
     .flag("admin")
@@ -93,6 +96,7 @@ pub static SCOPE: Scope = Scope {
         &KEY,
         &DIRECTORY,
         &DOMAIN,
+        &SENDERS,
         &spool::RETENTION,
         &delivery::EXPIRY,
         &RETRY,
@@ -140,6 +144,8 @@ pub struct Configuration {
     pub hostname: Hostname,
     /// What goes behind a bare local part, and into a Message-ID.
     pub mail_domain: String,
+    /// Which senders are allowed; without any, all are.
+    pub senders: Vec<SenderRule>,
     /// How long a graceful stop may take.
     pub grace: Duration,
 }
@@ -162,6 +168,7 @@ impl Configuration {
         let admin_tokens = read.many(&ADMIN_TOKEN);
         let hostname = Hostname::read(read);
         let mail_domain = mail_domain(read, hostname.as_ref());
+        let senders = read.many(&SENDERS);
         let grace = read.one::<Span>(&GRACE);
         Some(Self {
             listen: listen?,
@@ -179,6 +186,7 @@ impl Configuration {
             admin_tokens: admin_tokens?,
             hostname: hostname?,
             mail_domain: mail_domain?,
+            senders: senders?,
             grace: grace?.0,
         })
     }
@@ -192,6 +200,10 @@ impl Configuration {
             format!("hostname: {}", self.hostname),
             format!("mail is taken at: {listen} (SMTP)"),
             format!("and may be sent by: this host{}", relay.collect::<String>()),
+            match &self.senders[..] {
+                [] => "as: anybody".to_owned(),
+                some => format!("as: {}", join(some.iter().map(ToString::to_string).collect())),
+            },
         ];
         lines.extend(self.front_door.describe());
         lines.extend([

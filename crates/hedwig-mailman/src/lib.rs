@@ -4,6 +4,7 @@ mod compose;
 mod configuration;
 mod front_door;
 mod relay;
+mod senders;
 mod submission;
 mod users;
 
@@ -21,6 +22,7 @@ pub use compose::{accepting, handing_over, picking_up};
 pub use configuration::{Configuration, SCOPE};
 pub use front_door::FrontDoor;
 pub use relay::{Network, NetworkError, relay_policy};
+pub use senders::{Authors, AuthorsLayer, SenderRule, SenderRuleError, sender_policy};
 pub use submission::{Submission, SubmissionLayer};
 pub use users::{User, UserDirectory, UserFileError, Users};
 

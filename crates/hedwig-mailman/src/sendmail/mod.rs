@@ -33,6 +33,7 @@ use std::{
 use hedwig_envelope::{MailId, Timestamp};
 use tokio::runtime::Runtime;
 
+pub(crate) use self::address_list::{Mention, addresses};
 use self::{
     caller::Caller,
     hand_over::{HandedOver, NotStored, hand_over},

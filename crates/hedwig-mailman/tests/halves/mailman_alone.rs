@@ -2,7 +2,7 @@
 
 use hedwig_envelope::{Outcome, Refusal, RefusalKind, ReversePath};
 
-use crate::support::{FakePostoffice, House, all_done, send, text};
+use crate::support::{FakePostoffice, House, all_done, send, send_as, text};
 
 fn refusal(kind: RefusalKind) -> Refusal {
     Refusal::new(kind, "Says the test")
@@ -102,5 +102,24 @@ async fn more_mails_than_may_be_in_hand_are_told_to_come_again() {
     assert!(matches!(outcomes[0], Outcome::Deferred(_)) && reply.contains("Too busy"), "{reply}");
     asked.accept();
     assert!(all_done(&first.await.unwrap()));
+    mailman.stop().await;
+}
+
+#[tokio::test]
+async fn a_containers_sender_gets_our_domain_and_others_may_not_send() {
+    let mut house = House::new().await;
+    let mut postoffice = FakePostoffice::start().await;
+    let settings = [("MAIL_DOMAIN", "example.org"), ("MAIL_SENDERS", "example.org")];
+    let mailman = house.mailman_with(postoffice.address, &settings).await;
+    let accept = async { postoffice.next().await.accept() };
+    let sent = send_as("root@af5be243f321", mailman.address, &["bob@example.net"]);
+    let (outcomes, mail) = tokio::join!(sent, accept);
+    assert!(all_done(&outcomes), "{outcomes:?}");
+    assert_eq!(mail.envelope.sender.to_string(), "root@example.org");
+    assert!(text(&mail).contains("\r\nFrom: root@example.org\r\n"), "{}", text(&mail));
+
+    let outcomes = send_as("eve@example.com", mailman.address, &["bob@example.net"]).await;
+    let reply = outcomes[0].answer().reply.to_string();
+    assert_eq!(reply, "550 5.7.1 Nobody may send as eve@example.com from here");
     mailman.stop().await;
 }

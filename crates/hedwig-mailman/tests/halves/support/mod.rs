@@ -201,11 +201,17 @@ impl House {
 
 /// Sends a mail over SMTP, and returns what the server said of each recipient.
 pub(crate) async fn send(to: SocketAddr, recipients: &[&str]) -> Vec<Outcome> {
+    send_as("alice@example.org", to, recipients).await
+}
+
+/// Sends a mail from this sender, as [`send`] does.
+pub(crate) async fn send_as(sender: &str, to: SocketAddr, recipients: &[&str]) -> Vec<Outcome> {
     let stream = TcpStream::connect(to).await.unwrap();
     let mut connection = Connection::greet(stream, ClientOptions::default()).await.unwrap();
-    let sender: ReversePath = "alice@example.org".parse().unwrap();
+    let text = format!("From: {sender}\r\nSubject: hello\r\n\r\nHi.\r\n");
+    let content = Content::new(text.into());
+    let sender: ReversePath = sender.parse().unwrap();
     let recipients = recipients.iter().map(|r| r.parse::<hedwig_envelope::Address>().unwrap());
-    let content = Content::from("From: alice@example.org\r\nSubject: hello\r\n\r\nHi.\r\n");
     let outcomes = connection.send(&Envelope::new(sender, recipients), &content).await.unwrap();
     connection.quit().await;
     outcomes
