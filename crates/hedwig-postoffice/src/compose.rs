@@ -9,7 +9,7 @@ use hedwig_daemon::{
     spool,
 };
 use hedwig_envelope::{BoxError, MailId, MailService, ReceivedLayer};
-use hedwig_mx::{DkimLayer, Mx, Resolver};
+use hedwig_mx::{DkimLayer, Mx};
 use hedwig_spool::{Courier, Spool};
 use hedwig_transport::{MESSAGES_PATH, Router, messages};
 use tower::{
@@ -61,11 +61,11 @@ pub(crate) async fn serve(
     mut manager: ServiceManager,
     stop: Stop,
 ) -> Result<(), Failure> {
-    let resolver = match configuration.road.name_server {
-        Some(address) => Resolver::with_server(address),
-        None => Resolver::from_system(),
-    };
-    let mx = Mx::new(resolver.map_err(Failure::configuration)?, configuration.road.mx.clone());
+    let resolver = configuration.road.resolver().map_err(Failure::configuration)?;
+    let asked = resolver.clone();
+    // Whether DANE is on is in the log from the beginning, and nobody waits for it.
+    tokio::spawn(async move { asked.dnssec().await });
+    let mx = Mx::new(resolver, configuration.road.mx.clone());
     let spool = spool::open(configuration.spool.clone()).await.map_err(Failure::try_again)?;
     let metrics = Metrics::new();
 

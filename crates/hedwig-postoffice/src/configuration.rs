@@ -13,7 +13,8 @@ use crate::{
         ADMIN_TOKEN, CERTIFICATE, CLIENT_AUTHORITIES, KEY, LISTEN, MAILS_MAX, SIZE_MAX, TOKEN,
     },
     road::{
-        ALLOW_LOOPBACK, DKIM_KEYS, DNS, OWN_ADDRESSES, PORT, ROUTE, SOURCE_IPV4, SOURCE_IPV6, TLS,
+        ALLOW_LOOPBACK, DANE, DKIM_KEYS, DNS, OWN_ADDRESSES, PORT, ROUTE, SOURCE_IPV4, SOURCE_IPV6,
+        TLS, TRUST_ANCHORS,
     },
 };
 
@@ -44,9 +45,11 @@ pub static SCOPE: Scope = Scope {
         &delivery::CONCURRENCY,
         &ROUTE,
         &DNS,
+        &TRUST_ANCHORS,
         &PORT,
         &ALLOW_LOOPBACK,
         &TLS,
+        &DANE,
         &OWN_ADDRESSES,
         &SOURCE_IPV4,
         &SOURCE_IPV6,

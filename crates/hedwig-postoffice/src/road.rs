@@ -1,5 +1,5 @@
 use std::{
-    fmt,
+    fmt, fs,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     str::FromStr,
@@ -9,7 +9,7 @@ use hedwig_daemon::{
     Hostname,
     settings::{Reading, Setting},
 };
-use hedwig_mx::{Keys, MxOptions, Route, TlsPolicy};
+use hedwig_mx::{Keys, MxOptions, Resolver, ResolverConfigError, Route, TlsPolicy, TrustAnchors};
 
 pub(crate) static ROUTE: Setting = Setting::list("mx", "route", "DOMAIN=TARGET")
     .flag("route")
@@ -30,6 +30,11 @@ pub(crate) static ALLOW_LOOPBACK: Setting = Setting::switch("mx", "allow_loopbac
 pub(crate) static TLS: Setting = Setting::text("mx", "tls", "opportunistic|encrypted|never")
     .help("TLS on the way to other servers: where it is offered, always, or never")
     .default("opportunistic");
+pub(crate) static DANE: Setting = Setting::switch("mx", "dane").help(
+    "Validate DNSSEC, and hold servers to the certificates that their TLSA records name (RFC 7672)",
+);
+pub(crate) static TRUST_ANCHORS: Setting = Setting::text("dns", "trust_anchors", "FILE")
+    .help("Validate DNSSEC below the root keys in FILE, as DNSKEY records, and not below IANA's");
 pub(crate) static OWN_ADDRESSES: Setting = Setting::list("mx", "own_addresses", "IP")
     .help("This host's addresses as others see them, so that it never sends mail to itself")
     .example("192.0.2.1");
@@ -50,6 +55,8 @@ pub struct RoadOptions {
     pub mx: MxOptions,
     /// The name server to ask; `None` is the system's.
     pub name_server: Option<SocketAddr>,
+    /// The keys that DNSSEC begins with; `None` when nothing is validated.
+    pub trust_anchors: Option<TrustAnchors>,
     /// The keys to sign with.
     pub keys: Keys,
     /// The routes, to be told.
@@ -67,6 +74,7 @@ impl RoadOptions {
         let own_addresses = read.many::<IpAddr>(&OWN_ADDRESSES);
         let source_ipv4 = read.optional(&SOURCE_IPV4);
         let source_ipv6 = read.optional(&SOURCE_IPV6);
+        let trust_anchors = read_trust_anchors(read);
         let keys = read_keys(read);
         let routes = routes?;
         let mx = MxOptions {
@@ -81,7 +89,28 @@ impl RoadOptions {
             ..MxOptions::default()
         };
         let routes = routes.into_iter().map(|route| route.text).collect();
-        Some(Self { mx, name_server: name_server?.map(|s| s.0), keys: keys?, routes })
+        Some(Self {
+            mx,
+            name_server: name_server?.map(|s| s.0),
+            trust_anchors: trust_anchors?,
+            keys: keys?,
+            routes,
+        })
+    }
+
+    /// Whom to ask for names.
+    ///
+    /// # Errors
+    /// When the system's name servers are of no use.
+    pub fn resolver(&self) -> Result<Resolver, ResolverConfigError> {
+        let resolver = match self.name_server {
+            Some(address) => Resolver::with_server(address),
+            None => Resolver::from_system(),
+        }?;
+        match &self.trust_anchors {
+            Some(anchors) => resolver.validating(anchors),
+            None => Ok(resolver),
+        }
     }
 
     /// What `check` says.
@@ -91,6 +120,10 @@ impl RoadOptions {
         lines.push(match self.name_server {
             Some(address) => format!("name server: {address}"),
             None => "name server: the system's".to_owned(),
+        });
+        lines.push(match self.trust_anchors {
+            Some(_) => "DANE: on, if the name servers pass DNSSEC on; the log says so".to_owned(),
+            None => "DANE: off".to_owned(),
         });
         if self.mx.allow_loopback || self.mx.mx_port != 25 {
             let port = self.mx.mx_port;
@@ -108,6 +141,18 @@ impl RoadOptions {
         }
         lines
     }
+}
+
+/// Those of the file, else IANA's; none when DANE is off.
+fn read_trust_anchors(read: &mut Reading<'_>) -> Option<Option<TrustAnchors>> {
+    let (dane, file) = (read.one::<bool>(&DANE)?, read.optional::<PathBuf>(&TRUST_ANCHORS)?);
+    let Some(file) = file else { return Some(dane.then(TrustAnchors::default)) };
+    let anchors = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()));
+    let anchors = anchors.and_then(|text| {
+        text.parse().map_err(|error: hedwig_mx::TrustAnchorsError| error.to_string())
+    });
+    let anchors = anchors.map_err(|problem| read.wrong(&TRUST_ANCHORS, problem)).ok()?;
+    Some(dane.then_some(anchors))
 }
 
 fn read_keys(read: &mut Reading<'_>) -> Option<Keys> {

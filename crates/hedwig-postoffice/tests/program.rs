@@ -132,6 +132,31 @@ fn check_tells_what_a_right_configuration_amounts_to() {
 }
 
 #[test]
+fn dane_is_on_where_it_is_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let (file, keys) = (path("postoffice.toml"), path("root.key"));
+    let check = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        run(&["check", "--hostname", "mx.example.org", "--config", &file])
+    };
+    let (code, out, _) = check("");
+    assert_eq!((code, out.contains("DANE: off")), (0, true), "{out}");
+    let (code, out, _) = check("[mx]\ndane = true\n");
+    assert_eq!((code, out.contains("DANE: on")), (0, true), "{out}");
+
+    let anchors = format!("[mx]\ndane = true\n[dns]\ntrust_anchors = {keys:?}\n");
+    let (code, _, error) = check(&anchors);
+    assert_eq!((code, error.contains(&keys)), (78, true), "{error}");
+    std::fs::write(&keys, "example.com. IN A 192.0.2.1\n").unwrap();
+    let (code, _, error) = check(&anchors);
+    assert_eq!((code, error.contains("DNSKEY")), (78, true), "{error}");
+    let key = ". IN DNSKEY 257 3 15 l02Woi0iS8Aa25FQkUd9RMzZHJpBoRQwAQEX1SxZJA4=\n";
+    std::fs::write(&keys, key).unwrap();
+    assert_eq!(check(&anchors).0, 0);
+}
+
+#[test]
 fn check_tells_every_mistake() {
     let (code, _, error) = run(&[
         "check",
