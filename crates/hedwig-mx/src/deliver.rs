@@ -12,6 +12,7 @@ use crate::{
     hosts,
     policy::MxWay,
     pool::{Pool, Pooled},
+    sts::Policies,
     transaction::{Transaction, Weight},
     word,
 };
@@ -23,6 +24,8 @@ pub(crate) struct Deliverer {
     pub(crate) options: Arc<MxOptions>,
     pub(crate) connector: Connector,
     pub(crate) pool: Arc<Pool>,
+    /// The MTA-STS policies of domains, if they are followed.
+    pub(crate) policies: Option<Policies>,
     /// All our names, as DNS spells them.
     pub(crate) own_names: Vec<String>,
 }

@@ -15,6 +15,7 @@ mod pool;
 mod resolve_error;
 mod resolver;
 mod route;
+mod sts;
 mod tls;
 mod transaction;
 mod word;
@@ -29,4 +30,9 @@ pub use options::MxOptions;
 pub use resolve_error::{ResolveError, ResolveErrorKind, ResolverConfigError};
 pub use resolver::{Found, MxHost, Resolver};
 pub use route::{Route, RouteError, Routes, Target};
+pub use sts::{
+    FetchError, Fetching, MtaSts, POLICY_BYTES_MAX, PolicyError, PolicyFetcher, StsPolicy,
+};
+#[cfg(feature = "https")]
+pub use sts::{HttpsFetcher, HttpsOptions};
 pub use tls::TlsPolicy;

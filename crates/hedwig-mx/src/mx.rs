@@ -18,6 +18,7 @@ use crate::{
     destination::{Destination, Group, answer_all, groups},
     maildir, name,
     pool::Pool,
+    sts::Policies,
     transaction::Transaction,
 };
 
@@ -43,6 +44,7 @@ impl Mx {
             own_names: own_names.collect(),
             connector: Connector::new(options.clone()),
             pool: Arc::new(Pool::new(&options)),
+            policies: options.mta_sts.clone().map(Policies::new),
             options,
         };
         Self { deliverer: Arc::new(deliverer), gates: Arc::default() }

@@ -5,7 +5,7 @@ use std::{
 
 use hedwig_smtp::client::TimeLimits;
 
-use crate::{Routes, TlsPolicy};
+use crate::{MtaSts, Routes, TlsPolicy};
 
 /// How mails are delivered.
 #[derive(Clone, Debug)]
@@ -29,6 +29,9 @@ pub struct MxOptions {
     /// Whether a host's TLSA records decide on its certificate (RFC 7672), where the policy is opportunistic
     /// or encrypted. It takes a resolver that [validates](crate::Resolver::validating).
     pub dane: bool,
+    /// How to follow the MTA-STS policies of domains (RFC 8461), where the TLS policy is opportunistic or
+    /// encrypted and no TLSA records decide; `None` not to.
+    pub mta_sts: Option<MtaSts>,
     /// The address that IPv4 connections come from.
     pub source_ipv4: Option<Ipv4Addr>,
     /// The address that IPv6 connections come from.
@@ -64,6 +67,7 @@ impl Default for MxOptions {
             allow_loopback: false,
             tls_policy: TlsPolicy::Opportunistic,
             dane: true,
+            mta_sts: None,
             source_ipv4: None,
             source_ipv6: None,
             hosts_max: 10,

@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use hedwig_envelope::Outcome;
 
 use crate::{
-    Found, TlsPolicy,
+    Found, ResolveError, TlsPolicy,
     dane::{self, Said},
     deliver::Deliverer,
+    sts::Mode,
     word,
 };
 
@@ -32,16 +33,47 @@ impl Deliverer {
         way: MxWay<'_>,
         own: &TlsPolicy,
     ) -> Result<TlsPolicy, Box<Outcome>> {
-        if !self.options.dane || !way.secure || !own.yields_to_dane() {
+        if !own.yields_to_domain() {
             return Ok(own.clone());
         }
+        let own = match self.said_by_host(way).await {
+            // RFC 8461 §2: what DANE says, no MTA-STS policy takes back.
+            Ok(Said::Certificate(dane)) => return Ok(TlsPolicy::Dane(dane)),
+            Ok(Said::Encryption) => own.requiring_tls(),
+            Ok(Said::Nothing) => own.clone(),
+            Err(error) => return Err(Box::new(word::of_tlsa_error(&error, way.host))),
+        };
+        self.said_by_domain(way, own).await
+    }
+
+    /// What the host's zone says of its certificate (RFC 7672).
+    async fn said_by_host(&self, way: MxWay<'_>) -> Result<Said, ResolveError> {
+        if !self.options.dane || !way.secure {
+            return Ok(Said::Nothing);
+        }
         let MxWay { domain, host, addresses, .. } = way;
-        let port = self.options.mx_port;
-        match dane::of_host(&self.resolver, domain, host, port, addresses).await {
-            Ok(Said::Certificate(dane)) => Ok(TlsPolicy::Dane(dane)),
-            Ok(Said::Encryption) => Ok(own.requiring_tls()),
-            Ok(Said::Nothing) => Ok(own.clone()),
-            Err(error) => Err(Box::new(word::of_tlsa_error(&error, host))),
+        dane::of_host(&self.resolver, domain, host, self.options.mx_port, addresses).await
+    }
+
+    /// What the domain says of its exchangers (RFC 8461 §5).
+    async fn said_by_domain(
+        &self,
+        MxWay { domain, host, .. }: MxWay<'_>,
+        own: TlsPolicy,
+    ) -> Result<TlsPolicy, Box<Outcome>> {
+        let Some(policies) = &self.policies else { return Ok(own) };
+        match policies.of_domain(&self.resolver, domain).await {
+            Some(policy) if policy.mode == Mode::Enforce && policy.names(host) => {
+                Ok(TlsPolicy::Verified(policies.sts().certificates.clone()))
+            }
+            Some(policy) if policy.mode == Mode::Enforce => {
+                Err(Box::new(word::not_named_by_policy(host, domain)))
+            }
+            Some(policy) if policy.mode == Mode::Testing && !policy.names(host) => {
+                tracing::info!(domain, host, "not a host that the domain's MTA-STS policy names");
+                Ok(own)
+            }
+            _ => Ok(own),
         }
     }
 }

@@ -17,7 +17,8 @@ use crate::Dane;
 
 /// What is asked of TLS on the way to a server.
 ///
-/// The options have one for all; where DNSSEC vouches for a host, its TLSA records choose a stricter one.
+/// The options have one for all; a host's TLSA records or a domain's MTA-STS policy choose a
+/// stricter one.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub enum TlsPolicy {
@@ -45,8 +46,8 @@ impl TlsPolicy {
         if self.allows_clear_text() { Self::Encrypted } else { self.clone() }
     }
 
-    /// Whether what a host's zone says of its certificate may take the place of this.
-    pub(crate) fn yields_to_dane(&self) -> bool {
+    /// Whether what a domain or a host says of its certificates may take the place of this.
+    pub(crate) fn yields_to_domain(&self) -> bool {
         matches!(self, Self::Opportunistic | Self::Encrypted)
     }
 

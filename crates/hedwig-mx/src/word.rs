@@ -54,6 +54,14 @@ pub(crate) fn of_tlsa_error(error: &ResolveError, host: &str) -> Outcome {
     say(error.kind.status(), of_dns(error), Some(relay))
 }
 
+/// The domain's MTA-STS policy does not name the host, so it must not be used (RFC 8461 §5). The policy or the MX
+/// record may be mended.
+pub(crate) fn not_named_by_policy(host: &str, domain: &str) -> Outcome {
+    let relay = Relay { host: host.to_owned(), address: None, tls: None };
+    let text = format!("{host} is not a mail server that the MTA-STS policy of {domain} names");
+    say(Status::transient(7, 0), text, Some(relay))
+}
+
 fn of_dns(error: &ResolveError) -> String {
     format!("DNS look-up of {}: {}", error.name, error.reason)
 }
