@@ -65,7 +65,7 @@ pub(crate) async fn serve(
     let asked = resolver.clone();
     // Whether DANE is on is in the log from the beginning, and nobody waits for it.
     tokio::spawn(async move { asked.dnssec().await });
-    let mx = Mx::new(resolver, configuration.road.mx.clone());
+    let mx = configuration.road.mx(resolver);
     let spool = spool::open(configuration.spool.clone()).await.map_err(Failure::try_again)?;
     let metrics = Metrics::new();
 

@@ -9,7 +9,10 @@ use hedwig_daemon::{
     Hostname,
     settings::{Reading, Setting},
 };
-use hedwig_mx::{Keys, MxOptions, Resolver, ResolverConfigError, Route, TlsPolicy, TrustAnchors};
+use hedwig_mx::{
+    HttpsOptions, Keys, MtaSts, Mx, MxOptions, Resolver, ResolverConfigError, Route, TlsPolicy,
+    TrustAnchors,
+};
 
 pub(crate) static ROUTE: Setting = Setting::list("mx", "route", "DOMAIN=TARGET")
     .flag("route")
@@ -33,6 +36,8 @@ pub(crate) static TLS: Setting = Setting::text("mx", "tls", "opportunistic|encry
 pub(crate) static DANE: Setting = Setting::switch("mx", "dane").help(
     "Validate DNSSEC, and hold servers to the certificates that their TLSA records name (RFC 7672)",
 );
+pub(crate) static MTA_STS: Setting = Setting::switch("mx", "mta_sts")
+    .help("Fetch the MTA-STS policies of domains over HTTPS, and follow them (RFC 8461)");
 pub(crate) static TRUST_ANCHORS: Setting = Setting::text("dns", "trust_anchors", "FILE")
     .help("Validate DNSSEC below the root keys in FILE, as DNSKEY records, and not below IANA's");
 pub(crate) static OWN_ADDRESSES: Setting = Setting::list("mx", "own_addresses", "IP")
@@ -57,6 +62,8 @@ pub struct RoadOptions {
     pub name_server: Option<SocketAddr>,
     /// The keys that DNSSEC begins with; `None` when nothing is validated.
     pub trust_anchors: Option<TrustAnchors>,
+    /// Whether the MTA-STS policies of domains are followed.
+    pub mta_sts: bool,
     /// The keys to sign with.
     pub keys: Keys,
     /// The routes, to be told.
@@ -74,6 +81,7 @@ impl RoadOptions {
         let own_addresses = read.many::<IpAddr>(&OWN_ADDRESSES);
         let source_ipv4 = read.optional(&SOURCE_IPV4);
         let source_ipv6 = read.optional(&SOURCE_IPV6);
+        let mta_sts = read.one(&MTA_STS);
         let trust_anchors = read_trust_anchors(read);
         let keys = read_keys(read);
         let routes = routes?;
@@ -93,6 +101,7 @@ impl RoadOptions {
             mx,
             name_server: name_server?.map(|s| s.0),
             trust_anchors: trust_anchors?,
+            mta_sts: mta_sts?,
             keys: keys?,
             routes,
         })
@@ -113,6 +122,18 @@ impl RoadOptions {
         }
     }
 
+    /// What delivers, with this resolver.
+    #[must_use]
+    pub fn mx(&self, resolver: Resolver) -> Mx {
+        let mut options = self.mx.clone();
+        if self.mta_sts {
+            let allow_loopback = options.allow_loopback;
+            let https = HttpsOptions { allow_loopback, ..HttpsOptions::default() };
+            options.mta_sts = Some(MtaSts::from_web(resolver.clone(), https));
+        }
+        Mx::new(resolver, options)
+    }
+
     /// What `check` says.
     pub(crate) fn describe(&self) -> Vec<String> {
         let mut lines: Vec<String> =
@@ -125,6 +146,7 @@ impl RoadOptions {
             Some(_) => "DANE: on, if the name servers pass DNSSEC on; the log says so".to_owned(),
             None => "DANE: off".to_owned(),
         });
+        lines.push(format!("MTA-STS: {}", if self.mta_sts { "on" } else { "off" }));
         if self.mx.allow_loopback || self.mx.mx_port != 25 {
             let port = self.mx.mx_port;
             lines.push(format!("laboratory: MX port {port}, MX records may lead to this host"));

@@ -126,6 +126,8 @@ fn check_tells_what_a_right_configuration_amounts_to() {
         "it is queued in: /var/spool/hedwig-postoffice",
         "route: example.org=lmtp://[::1]:24",
         "DKIM: no keys, mail is not signed",
+        "DANE: off",
+        "MTA-STS: off",
     ] {
         assert!(out.lines().any(|found| found == line), "{line} is not in\n{out}");
     }
