@@ -6,8 +6,19 @@
 
 use hedwig_envelope::Timestamp;
 
+use crate::state::Unit;
+
+/// When a unit is offered that waits for no time, but for an operator.
+pub(crate) const NEVER: i64 = i64::MAX;
+
+/// The second from which a unit is offered, seen from `now`; nothing when it is done with.
+pub(crate) fn offered(unit: &Unit, now: Timestamp) -> Option<i64> {
+    let waits = !unit.is_final();
+    waits.then(|| unit.due.map_or(NEVER, |due| offered_from(due, now)))
+}
+
 /// The second from which a unit is offered that was made due at `due`, seen from `now`.
-pub(crate) fn offered_from(due: Timestamp, now: Timestamp) -> i64 {
+fn offered_from(due: Timestamp, now: Timestamp) -> i64 {
     if due <= now {
         return due.as_second();
     }
@@ -24,22 +35,22 @@ pub(crate) fn offered_from(due: Timestamp, now: Timestamp) -> i64 {
 mod tests {
     use super::*;
 
-    fn offered(due_millisecond: i64) -> i64 {
+    fn second_offered(due_millisecond: i64) -> i64 {
         let due = Timestamp::from_millisecond(due_millisecond).unwrap();
         offered_from(due, Timestamp::from_second(1000).unwrap())
     }
 
     #[test]
     fn what_is_due_is_offered_at_once() {
-        assert_eq!(offered(1_000_000), 1000);
-        assert_eq!(offered(999_999), 999);
+        assert_eq!(second_offered(1_000_000), 1000);
+        assert_eq!(second_offered(999_999), 999);
     }
 
     #[test]
     fn nothing_is_offered_before_it_is_due_nor_long_after() {
-        assert_eq!(offered(1_000_001), 1001);
+        assert_eq!(second_offered(1_000_001), 1001);
         for wait in [1, 100, 255, 256, 300, 4095, 4096, 14_400, 432_000] {
-            let from = offered((1000 + wait) * 1000);
+            let from = second_offered((1000 + wait) * 1000);
             assert!((0..=wait / 60).contains(&(from - 1000 - wait)), "{wait}: {from}");
         }
     }

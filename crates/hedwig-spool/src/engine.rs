@@ -116,6 +116,7 @@ impl Engine {
         self.mend_index();
         let mut writes = Batch::default();
         let mut asks = Vec::new();
+        self.index.begin_reading();
         for request in batch {
             match request {
                 Request::Ask(ask) => asks.push(ask),
@@ -129,11 +130,20 @@ impl Engine {
                 }
             }
         }
+        self.end_reading();
         self.write(writes);
-        for ask in asks {
-            ask(self);
+        if !asks.is_empty() {
+            self.index.begin_reading();
+            asks.into_iter().for_each(|ask| ask(self));
+            self.end_reading();
         }
         self.quarantined.store(self.log.quarantined(), Ordering::Relaxed);
+    }
+
+    fn end_reading(&mut self) {
+        if let Err(error) = self.index.end_reading() {
+            self.index_failed(error);
+        }
     }
 
     fn admit_mail(&mut self, prepared: Prepared, reply: Reply<MailId>, batch: &mut Batch) {
@@ -166,8 +176,11 @@ impl Engine {
             return if same { Ok(Some(Known::InBatch(in_batch))) } else { reused() };
         }
         let by_key = key.map(|key| self.index.mail_of_key(key)).transpose()?.flatten();
-        match self.index.mail(by_key.unwrap_or(record.id))? {
-            Some(row) if row.fingerprint == record.fingerprint => Ok(Some(Known::Stored(row.id))),
+        let stored = by_key.unwrap_or(record.id);
+        match self.index.fingerprint(stored)? {
+            Some(fingerprint) if fingerprint == record.fingerprint => {
+                Ok(Some(Known::Stored(stored)))
+            }
             Some(_) => reused(),
             None => Ok(None),
         }

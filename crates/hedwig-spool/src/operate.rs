@@ -2,7 +2,12 @@
 
 use hedwig_envelope::{MailId, MailStatus};
 
-use crate::{Filter, Selection, Spool, SpoolError, engine::Engine, index::MailRow, state::Act};
+use crate::{
+    Filter, Grouping, Selection, Spool, SpoolError,
+    engine::Engine,
+    index::{MailRow, Search},
+    state::Act,
+};
 
 /// How many mails are looked at in one go, so that commits need not wait long.
 const PAGE_MAILS: usize = 512;
@@ -16,7 +21,7 @@ impl Spool {
     pub async fn list(&self, filter: &Filter) -> Result<Vec<MailStatus>, SpoolError> {
         let limit = filter.limit.unwrap_or(usize::MAX);
         let mut statuses = Vec::new();
-        let mut walk = Walk::new(filter);
+        let mut walk = self.walk(filter).await?;
         while let Some(page) = self.page(&mut walk, Engine::matching_statuses).await? {
             statuses.extend(page);
             if statuses.len() >= limit {
@@ -78,7 +83,7 @@ impl Spool {
         };
         let mut mails_left = filter.limit.unwrap_or(usize::MAX);
         let mut count = 0;
-        let mut walk = Walk::new(filter);
+        let mut walk = self.walk(filter).await?;
         while let Some(mut page) = self.page(&mut walk, Engine::matching_units).await? {
             page.truncate(mails_left);
             mails_left -= page.len();
@@ -91,6 +96,26 @@ impl Spool {
             }
         }
         Ok(count)
+    }
+
+    /// The walk through all mails, or, when a domain narrows it, through those that wait for it.
+    async fn walk(&self, filter: &Filter) -> Result<Walk, SpoolError> {
+        let mut walk = Walk::new(filter);
+        let Some(domain) = filter.domain.as_ref().filter(|_| !filter.wants_finished()) else {
+            return Ok(walk);
+        };
+        if self.grouping() == Grouping::Whole {
+            return Ok(walk);
+        }
+        let mut search = Search::new(domain.to_lowercase());
+        while !search.is_done() {
+            let step = |engine: &mut Engine| engine.index.search(&mut search).map(|()| search);
+            search = self.ask(step).await??;
+        }
+        walk.filter.ids = search.into_found();
+        // No ids would be all of them.
+        walk.done = walk.filter.ids.is_empty();
+        Ok(walk)
     }
 
     /// The next page of a walk; nothing at its end.

@@ -7,7 +7,7 @@ use hedwig_envelope::{MailId, ReversePath, State};
 pub struct Filter {
     /// These mails; empty, any.
     pub ids: Vec<MailId>,
-    /// With a recipient at this domain.
+    /// With a recipient at this domain; one that still waits, unless finished mails are wanted too.
     pub domain: Option<String>,
     /// From this sender.
     pub sender: Option<ReversePath>,

@@ -17,7 +17,7 @@ use tokio::sync::{oneshot, watch};
 use tower::Service;
 
 use crate::{
-    Claim, Claimed, Clock, Counts, Lease, SpoolError, SpoolOptions,
+    Claim, Claimed, Clock, Counts, Grouping, Lease, SpoolError, SpoolOptions,
     cache::Cache,
     disk::{Disk, RealDisk, SimulatedDisk},
     driver::Driver,
@@ -242,6 +242,10 @@ impl Spool {
         if !matches!(joined, Ok(Ok(()))) {
             tracing::error!("the committing thread did not end well");
         }
+    }
+
+    pub(crate) fn grouping(&self) -> Grouping {
+        self.shared.options.grouping
     }
 
     /// How long a lease holds.

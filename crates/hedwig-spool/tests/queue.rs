@@ -276,6 +276,28 @@ on_both! {
         assert_eq!(states(&spool, id(1)).await, [State::Queued]);
     }
 
+    a_domain_selects_the_mails_that_wait_for_it(spool) {
+        spool.commit(mail(1, &["a@x.example", "b@y.example"])).await.unwrap();
+        spool.commit(mail(2, &["a@y.example"])).await.unwrap();
+        spool.commit(mail(3, &["a@x.example"])).await.unwrap();
+        let at_x = Filter { domain: Some("X.Example".into()), ..Filter::default() };
+        let list = async |filter: &Filter| {
+            spool.list(filter).await.unwrap().into_iter().map(|mail| mail.id).collect::<Vec<_>>()
+        };
+        assert_eq!(list(&at_x).await, [id(1), id(3)]);
+        let held = spool.hold(&at_x.clone().into()).await.unwrap();
+        assert_eq!((held, list(&at_x).await), (2, vec![id(1), id(3)]));
+        assert_eq!(list(&Filter { after: Some(id(1)), ..at_x.clone() }).await, [id(3)]);
+        assert_eq!(list(&Filter { limit: Some(1), ..at_x.clone() }).await, [id(1)]);
+        spool.release(&Selection::ids([id(1)])).await.unwrap();
+        assert_eq!(deliver_all(&spool, at(0)).await, 3);
+        assert_eq!(list(&at_x).await, [id(3)], "what is held waits still");
+        assert_eq!(list(&Filter { finished: true, ..at_x }).await, [id(1), id(3)]);
+        let nowhere = Filter { domain: Some("z.example".into()), ..Filter::default() };
+        assert_eq!(list(&nowhere).await, []);
+        assert_eq!(spool.drop(&nowhere.into()).await.unwrap(), 0);
+    }
+
     lists_are_filtered(spool) {
         spool.commit(mail(1, &["a@x.example"])).await.unwrap();
         spool.commit(mail(2, &["a@y.example"])).await.unwrap();

@@ -4,7 +4,7 @@ use rusqlite::OptionalExtension;
 use super::{Index, MailRow, Result};
 use crate::{
     Counts,
-    due::offered_from,
+    due::offered,
     log::Position,
     state::{Action, MailRecord, Place, Settlement, Unit},
 };
@@ -24,6 +24,20 @@ impl Index {
     /// Begins a transaction: what is applied until [`commit`](Self::commit) counts as a whole.
     pub(crate) fn begin(&mut self) -> Result<()> {
         self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([]).map(drop)
+    }
+
+    /// Lets what is read until [`end_reading`](Self::end_reading) be read in one transaction: each by itself
+    /// would lock and unlock the file.
+    pub(crate) fn begin_reading(&self) {
+        // Without it, they do that.
+        let _ = self.connection.prepare_cached("BEGIN").and_then(|mut begin| begin.execute([]));
+    }
+
+    pub(crate) fn end_reading(&self) -> Result<()> {
+        if self.connection.is_autocommit() {
+            return Ok(());
+        }
+        self.connection.prepare_cached("ROLLBACK")?.execute([]).map(drop)
     }
 
     /// Ends a transaction, with the log read up to this position.
@@ -82,33 +96,48 @@ impl Index {
     fn apply_mail(&mut self, at: Position, record: &MailRecord, bytes: u64) -> Result<()> {
         let content_bytes =
             if record.content.place == Place::Record { record.content.size } else { 0 };
-        if let Some(row) = self.mail(record.id)? {
+        let rank = -i64::from(record.envelope.parameters.priority.unwrap_or_default().value());
+        if !self.insert_mail(at, record, bytes, content_bytes, rank)? {
+            let row = self.mail(record.id)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
             return self.move_mail(&row, at, bytes, content_bytes);
         }
-        let rank = -i64::from(record.envelope.parameters.priority.unwrap_or_default().value());
+        for (number, unit) in record.units.iter().enumerate() {
+            self.tally(unit, 1);
+            self.insert_unit(record, number as u32, unit, rank)?;
+        }
+        if let Some(key) = &record.origin.idempotency_key {
+            self.connection
+                .prepare_cached("INSERT OR REPLACE INTO key VALUES (?1, ?2)")?
+                .execute((key.as_str(), record.id.to_bytes()))?;
+        }
+        self.live_bytes += bytes;
+        self.home(at.segment, 1);
+        Ok(())
+    }
+
+    /// Tells whether it is new.
+    fn insert_mail(
+        &self,
+        at: Position,
+        record: &MailRecord,
+        bytes: u64,
+        content_bytes: u64,
+        rank: i64,
+    ) -> Result<bool> {
         let file = match &record.content.place {
             Place::File { name, .. } => Some(name),
             _ => None,
         };
         let key = record.origin.idempotency_key.as_ref().map(|key| key.as_str());
-        let id = record.id.to_bytes();
-        let mut waiting = 0;
-        for (number, unit) in record.units.iter().enumerate() {
-            waiting += i64::from(!unit.is_final());
-            self.tally(unit, 1);
-            self.insert_unit(record, number as u32, unit, rank)?;
-        }
-        if let Some(key) = key {
-            self.connection
-                .prepare_cached("INSERT OR REPLACE INTO key VALUES (?1, ?2)")?
-                .execute((key, id))?;
-        }
-        self.connection
+        let waiting = record.units.iter().filter(|unit| !unit.is_final()).count();
+        let inserted = self
+            .connection
             .prepare_cached(
-                "INSERT INTO mail VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14)",
+                "INSERT INTO mail VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14)
+                 ON CONFLICT DO NOTHING",
             )?
             .execute(rusqlite::params![
-                id,
+                record.id.to_bytes(),
                 record.envelope.sender.to_string(),
                 record.origin.received_at.as_millisecond(),
                 record.content.size as i64,
@@ -120,12 +149,10 @@ impl Index {
                 record.fingerprint,
                 key,
                 rank,
-                waiting,
+                waiting as i64,
                 record.finished_at.map(Timestamp::as_millisecond),
             ])?;
-        self.live_bytes += bytes;
-        self.home(at.segment, 1);
-        Ok(())
+        Ok(inserted > 0)
     }
 
     fn insert_unit(&self, record: &MailRecord, number: u32, unit: &Unit, rank: i64) -> Result<()> {
@@ -136,7 +163,7 @@ impl Index {
                 number,
                 &unit.destination,
                 rank,
-                unit.due.map(|due| offered_from(due, record.at)),
+                offered(unit, record.at),
                 text_of(unit),
             ))
             .map(drop)
@@ -191,12 +218,7 @@ impl Index {
             .prepare_cached(
                 "UPDATE unit SET offered = ?3, state = ?4 WHERE mail = ?1 AND number = ?2",
             )?
-            .execute((
-                mail.to_bytes(),
-                number,
-                unit.due.map(|due| offered_from(due, at)),
-                text_of(unit),
-            ))?;
+            .execute((mail.to_bytes(), number, offered(unit, at), text_of(unit)))?;
         if unit.is_final() { self.finish_unit(mail, at) } else { Ok(()) }
     }
 

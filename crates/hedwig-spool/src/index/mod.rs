@@ -6,14 +6,16 @@
 
 mod apply;
 mod query;
+mod search;
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use hedwig_envelope::MailId;
-use rusqlite::Connection;
+use rusqlite::{Connection, config::DbConfig};
 
 pub(crate) use apply::Change;
 pub(crate) use query::{MailRow, Visit};
+pub(crate) use search::Search;
 
 use crate::{Counts, log::Position};
 
@@ -40,7 +42,7 @@ const SCHEMA: &str = "
         WHERE offered IS NOT NULL;
 ";
 /// Another schema is not migrated but made anew from the log.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 
 pub(crate) type Result<T> = std::result::Result<T, rusqlite::Error>;
 
@@ -70,6 +72,8 @@ impl Index {
         connection.pragma_update(None, "synchronous", "NORMAL")?;
         connection.pragma_update(None, "wal_autocheckpoint", 8000)?;
         connection.pragma_update(None, "cache_size", -8000)?;
+        // Without it, each new value for a statement over a partial index has it prepared anew.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         let mut index = Self {
             connection,
             attempts_kept_max,
@@ -147,6 +151,7 @@ impl Index {
 
     /// Takes a table away.
     pub(crate) fn ruin(&self) {
+        self.end_reading().unwrap();
         self.connection.execute_batch("DROP TABLE unit").unwrap();
     }
 }

@@ -4,7 +4,7 @@ use hedwig_envelope::{MailId, MailStatus, ReversePath, Timestamp};
 use rusqlite::{OptionalExtension, Row, types::Type};
 
 use super::{Index, Result};
-use crate::{Filter, log::Position, state::Unit};
+use crate::{Filter, due::NEVER, log::Position, state::Unit};
 
 /// What the index knows of a mail itself.
 #[derive(Clone, Debug)]
@@ -16,7 +16,6 @@ pub(crate) struct MailRow {
     pub(crate) position: Position,
     bytes: u64,
     content_bytes: u64,
-    pub(crate) fingerprint: String,
     pub(crate) finished_at: Option<Timestamp>,
 }
 
@@ -28,7 +27,7 @@ impl MailRow {
 }
 
 const MAIL: &str = "id, sender, created_at, size, segment, offset, bytes, content_bytes,
-                    fingerprint, finished_at";
+                    finished_at";
 
 /// What to do with a unit that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +53,14 @@ impl Index {
         self.connection
             .prepare_cached(&format!("SELECT {MAIL} FROM mail WHERE id = ?1"))?
             .query_row([id.to_bytes()], mail_row)
+            .optional()
+    }
+
+    /// What tells a mail from another one with its key.
+    pub(crate) fn fingerprint(&self, id: MailId) -> Result<Option<String>> {
+        self.connection
+            .prepare_cached("SELECT fingerprint FROM mail WHERE id = ?1")?
+            .query_row([id.to_bytes()], |row| row.get(0))
             .optional()
     }
 
@@ -192,9 +199,10 @@ impl Index {
         self.connection
             .prepare_cached(
                 "SELECT offered FROM unit INDEXED BY unit_due
-                 WHERE offered IS NOT NULL AND rank = ?1 AND offered > ?2 ORDER BY offered LIMIT 1",
+                 WHERE offered IS NOT NULL AND rank = ?1 AND offered > ?2 AND offered < ?3
+                 ORDER BY offered LIMIT 1",
             )?
-            .query_row((rank, now.as_second()), |row| row.get(0))
+            .query_row((rank, now.as_second(), NEVER), |row| row.get(0))
             .optional()
     }
 
@@ -237,6 +245,9 @@ impl Filter {
     fn admits_domain(&self, unit: &Unit) -> bool {
         self.domain.as_ref().is_none_or(|wanted| {
             unit.recipients.iter().any(|recipient| {
+                if recipient.state.is_final() && !self.wants_finished() {
+                    return false;
+                }
                 let domain = recipient.address.domain_text().unwrap_or("");
                 domain.eq_ignore_ascii_case(wanted)
                     || domain.to_lowercase() == wanted.to_lowercase()
@@ -259,8 +270,7 @@ fn mail_row(row: &Row<'_>) -> Result<MailRow> {
         position: Position { segment: row.get(4)?, offset: row.get::<_, i64>(5)? as u64 },
         bytes: row.get::<_, i64>(6)? as u64,
         content_bytes: row.get::<_, i64>(7)? as u64,
-        fingerprint: row.get(8)?,
-        finished_at: time_in(row, 9)?,
+        finished_at: time_in(row, 8)?,
     })
 }
 
