@@ -184,6 +184,10 @@ impl Session {
     /// Asks the session to end: at once with 421 when it is idle, after the mail at hand otherwise.
     pub fn shut_down(&mut self) {
         self.shutting_down = true;
+        if matches!(self.state, State::Authenticating(_)) {
+            // Nothing is lost with an exchange, and a person may take long to type.
+            self.state = State::Commands;
+        }
         self.settle();
     }
 
