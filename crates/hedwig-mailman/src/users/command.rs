@@ -13,7 +13,7 @@ use hedwig_daemon::{
 };
 use hedwig_envelope::BoxError;
 
-use super::{User, Users, password};
+use super::{User, Users, file::check_name, password};
 use crate::{SCOPE, front_door::USERS_FILE};
 
 /// Whether these arguments, the first being the program's name, are for this command.
@@ -93,6 +93,8 @@ fn act(verb: &str, flags: &ArgMatches, file: &Path) -> Result<Exit, BoxError> {
     match verb {
         "add" => {
             let name = name();
+            // Before anybody types a password in vain.
+            check_name(name)?;
             let user = User::with_password(&password::ask(name)?)?;
             let is_changed = Users::update(file, |users| users.insert(name, user))?;
             println!("{} {name}", if is_changed { "changed" } else { "added" });

@@ -135,11 +135,8 @@ impl Users {
     /// When nobody can be called so: a name is printable ASCII without spaces, does not begin with `#`,
     /// and has at most 255 characters.
     pub fn insert(&mut self, name: &str, user: User) -> Result<bool, UserFileError> {
-        if is_name(name) {
-            Ok(self.0.insert(name.to_owned(), user).is_some())
-        } else {
-            Err(UserFileError::Name(name.chars().take(64).collect()))
-        }
+        check_name(name)?;
+        Ok(self.0.insert(name.to_owned(), user).is_some())
     }
 
     /// Takes a user out.
@@ -157,9 +154,13 @@ impl Users {
     }
 }
 
-fn is_name(name: &str) -> bool {
+/// Whether somebody can be called so.
+pub(super) fn check_name(name: &str) -> Result<(), UserFileError> {
     let is_printable = name.bytes().all(|byte| byte.is_ascii_graphic());
-    !name.is_empty() && name.len() <= 255 && !name.starts_with('#') && is_printable
+    if !name.is_empty() && name.len() <= 255 && !name.starts_with('#') && is_printable {
+        return Ok(());
+    }
+    Err(UserFileError::Name(name.chars().take(64).collect()))
 }
 
 impl fmt::Display for Users {
