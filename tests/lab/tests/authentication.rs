@@ -3,16 +3,25 @@
 
 use std::{
     fs,
+    future::IntoFuture,
     io::Write as _,
     path::{Path, PathBuf},
     process::{Output, Stdio},
+    sync::Arc,
 };
 
+use hedwig_envelope::{Mail, Outcome, Receipt, Reply, Status};
 use hedwig_lab::{
     Half, HouseOptions, Program, Result, SENDER, Submission, World, message::assert_unchanged,
 };
+use hedwig_smtp::{
+    ServerOptions,
+    policy::allow_all,
+    sasl::{Answer, Authenticator, Mechanism, Secret},
+    serve,
+};
 use tempfile::TempDir;
-use tokio::{io::AsyncWriteExt, process::Command};
+use tokio::{io::AsyncWriteExt, net::TcpListener, process::Command, sync::mpsc};
 
 const USER: &str = "alice";
 const PASSWORD: &str = "tan staaf";
@@ -181,6 +190,59 @@ async fn scram_sha_256_with_msmtp() -> Result<()> {
     let output = msmtp(&stage, "wrong", &letter()).await?;
     assert!(!output.status.success() && said(&output).contains("535 5.7.8"), "{}", said(&output));
     stage.world.close().await?;
+    Ok(())
+}
+
+/// Takes one token, which is alice's.
+struct Tokens;
+
+impl Authenticator for Tokens {
+    fn mechanisms(&self) -> Vec<Mechanism> {
+        vec![Mechanism::OAuthBearer]
+    }
+
+    fn check_token<'a>(
+        &'a self,
+        user: Option<&'a str>,
+        token: &'a Secret,
+    ) -> Answer<'a, Option<String>> {
+        let is_right = user == Some(USER) && token.reveal() == "vF9dft4qmTc2Nvb3RlckBhbHRh";
+        Box::pin(async move { Ok(is_right.then(|| USER.to_owned())) })
+    }
+}
+
+#[tokio::test]
+async fn oauthbearer_with_msmtp() -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let port = listener.local_addr()?.port();
+    let (sender, mut arrived) = mpsc::unbounded_channel();
+    let service = tower::service_fn(move |mail: Mail| {
+        let done = Outcome::of_reply(Reply::with_status(250, Status::OK, "Taken"), None);
+        let receipt = Receipt::uniform(mail.id, mail.envelope.recipients.len(), done);
+        let sent = sender.send(mail.origin.authenticated);
+        async move { sent.map(|()| receipt).map_err(hedwig_lab::BoxError::from) }
+    });
+    let options = ServerOptions { authentication_in_clear_text: true, ..Default::default() };
+    let server = serve(listener, allow_all(), service).options(options);
+    let server = tokio::spawn(server.authenticator(Arc::new(Tokens)).into_future());
+
+    let mail = letter();
+    for (token, is_right) in [("vF9dft4qmTc2Nvb3RlckBhbHRh", true), ("another", false)] {
+        let configuration = tempfile::NamedTempFile::new()?;
+        let text = format!(
+            "account default\nhost 127.0.0.1\nport {port}\nfrom {}\ntls off\n\
+             auth oauthbearer\nuser {USER}\npassword {token}\n",
+            mail.sender
+        );
+        fs::write(configuration.path(), text)?;
+        let mut command = Command::new("/usr/bin/msmtp");
+        command.arg("--file").arg(configuration.path()).arg("--").args(&mail.recipients);
+        let output = run(command, &mail.message).await?;
+        assert_eq!(output.status.success(), is_right, "{}", said(&output));
+    }
+    server.abort();
+    assert_eq!(arrived.recv().await, Some(Some(USER.to_owned())));
+    assert!(arrived.try_recv().is_err(), "the other token lets nobody in");
     Ok(())
 }
 
