@@ -6,12 +6,12 @@ use hedwig_envelope::{Content, Envelope, Mail, MailId, Timestamp};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
-    Claim, Lease, SpoolError,
+    Claim, Lease, Spool, SpoolError,
     disk::Disk,
     engine::Engine,
     log::{Position, Readers},
     prepare::CONTENTS,
-    state::{MailRecord, Place, Unit},
+    state::{Act, MailRecord, Place, Unit},
 };
 
 /// A unit that was leased, without its mail's content.
@@ -57,6 +57,81 @@ impl Engine {
             granted.push(Granted { mail, number, token, unit, destination, cached, position });
         }
         Ok(Found { granted, more, next_due })
+    }
+}
+
+impl Spool {
+    pub(crate) async fn load_all(&self, granted: Vec<Granted>) -> Result<Vec<Lease>, SpoolError> {
+        let (from_disk, cached): (Vec<_>, Vec<_>) =
+            granted.into_iter().partition(Granted::needs_disk);
+        let mut leases = Vec::with_capacity(cached.len() + from_disk.len());
+        for (granted, lease) in self.load(cached).await? {
+            match lease {
+                Ok(lease) => leases.push(lease),
+                Err(error) => self.set_aside(&granted, &error).await?,
+            }
+        }
+        let mut todo = from_disk;
+        while !todo.is_empty() {
+            let mut again = Vec::new();
+            for (granted, lease) in self.load(todo).await? {
+                match lease {
+                    Ok(lease) => leases.push(lease),
+                    Err(error) => again.extend(self.look_again(granted, error).await?),
+                }
+            }
+            todo = again;
+        }
+        Ok(leases)
+    }
+
+    async fn load(
+        &self,
+        granted: Vec<Granted>,
+    ) -> Result<Vec<(Granted, Result<Lease, SpoolError>)>, SpoolError> {
+        let shared = self.shared.clone();
+        let blocks = granted.iter().any(Granted::needs_disk) && !shared.driver.is_inline();
+        let load = move || {
+            let load = |granted: Granted| {
+                let lease = granted.load(&shared.readers, &*shared.disk);
+                (granted, lease)
+            };
+            granted.into_iter().map(load).collect()
+        };
+        if !blocks {
+            return Ok(load());
+        }
+        tokio::task::spawn_blocking(load).await.map_err(|_| SpoolError::Closed)
+    }
+
+    /// Finds out whether a mail that could not be read has only been moved meanwhile.
+    async fn look_again(
+        &self,
+        mut granted: Granted,
+        error: SpoolError,
+    ) -> Result<Option<Granted>, SpoolError> {
+        let id = granted.mail;
+        let row = self.ask(move |engine| engine.index.mail(id)).await??;
+        if row.is_some_and(|row| granted.moved_to(row.position)) {
+            return Ok(Some(granted));
+        }
+        self.set_aside(&granted, &error).await?;
+        Ok(None)
+    }
+
+    /// Holds a unit whose mail cannot be read, so that an operator sees it and nothing spins. What may mend
+    /// itself, such as a lack of file descriptors, is tried again when the lease has run out.
+    async fn set_aside(&self, granted: &Granted, error: &SpoolError) -> Result<(), SpoolError> {
+        if let SpoolError::Io { source, .. } = error
+            && source.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::error!(id = %granted.mail, %error, "a mail cannot be read just now");
+            return Ok(());
+        }
+        tracing::error!(id = %granted.mail, %error, "a mail cannot be read and is held");
+        self.act_on(Act::Hold, vec![(granted.mail, granted.number)]).await?;
+        let (key, token) = ((granted.mail, granted.number), granted.token);
+        self.ask(move |engine| engine.give_back(key, token)).await
     }
 }
 

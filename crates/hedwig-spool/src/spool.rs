@@ -24,7 +24,6 @@ use crate::{
     engine::{Engine, Request, Settle},
     error::Refused,
     leases::Leases,
-    load::Granted,
     log::Readers,
     prepare::{Prepared, blocks, prepare},
     record::{Encoded, Kind},
@@ -43,13 +42,13 @@ const INDEX_FILE: &str = "index.sqlite";
 /// how they ended.
 #[derive(Clone, Debug)]
 pub struct Spool {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
-struct Shared {
-    driver: Driver,
-    readers: Arc<Readers>,
-    disk: Arc<dyn Disk>,
+pub(crate) struct Shared {
+    pub(crate) driver: Driver,
+    pub(crate) readers: Arc<Readers>,
+    pub(crate) disk: Arc<dyn Disk>,
     options: SpoolOptions,
     changed: watch::Receiver<u64>,
     quarantined: Arc<AtomicU64>,
@@ -305,79 +304,6 @@ impl Spool {
         }
         let task = move || prepare(mail, now, &shared.options, &shared.disk);
         tokio::task::spawn_blocking(task).await.map_err(|_| SpoolError::Closed)?
-    }
-
-    async fn load_all(&self, granted: Vec<Granted>) -> Result<Vec<Lease>, SpoolError> {
-        let (from_disk, cached): (Vec<_>, Vec<_>) =
-            granted.into_iter().partition(Granted::needs_disk);
-        let mut leases = Vec::with_capacity(cached.len() + from_disk.len());
-        for (granted, lease) in self.load(cached).await? {
-            match lease {
-                Ok(lease) => leases.push(lease),
-                Err(error) => self.set_aside(&granted, &error).await?,
-            }
-        }
-        let mut todo = from_disk;
-        while !todo.is_empty() {
-            let mut again = Vec::new();
-            for (granted, lease) in self.load(todo).await? {
-                match lease {
-                    Ok(lease) => leases.push(lease),
-                    Err(error) => again.extend(self.look_again(granted, error).await?),
-                }
-            }
-            todo = again;
-        }
-        Ok(leases)
-    }
-
-    async fn load(
-        &self,
-        granted: Vec<Granted>,
-    ) -> Result<Vec<(Granted, Result<Lease, SpoolError>)>, SpoolError> {
-        let shared = self.shared.clone();
-        let blocks = granted.iter().any(Granted::needs_disk) && !shared.driver.is_inline();
-        let load = move || {
-            let load = |granted: Granted| {
-                let lease = granted.load(&shared.readers, &*shared.disk);
-                (granted, lease)
-            };
-            granted.into_iter().map(load).collect()
-        };
-        if !blocks {
-            return Ok(load());
-        }
-        tokio::task::spawn_blocking(load).await.map_err(|_| SpoolError::Closed)
-    }
-
-    /// Finds out whether a mail that could not be read has only been moved meanwhile.
-    async fn look_again(
-        &self,
-        mut granted: Granted,
-        error: SpoolError,
-    ) -> Result<Option<Granted>, SpoolError> {
-        let id = granted.mail;
-        let row = self.ask(move |engine| engine.index.mail(id)).await??;
-        if row.is_some_and(|row| granted.moved_to(row.position)) {
-            return Ok(Some(granted));
-        }
-        self.set_aside(&granted, &error).await?;
-        Ok(None)
-    }
-
-    /// Holds a unit whose mail cannot be read, so that an operator sees it and nothing spins. What may mend
-    /// itself, such as a lack of file descriptors, is tried again when the lease has run out.
-    async fn set_aside(&self, granted: &Granted, error: &SpoolError) -> Result<(), SpoolError> {
-        if let SpoolError::Io { source, .. } = error
-            && source.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::error!(id = %granted.mail, %error, "a mail cannot be read just now");
-            return Ok(());
-        }
-        tracing::error!(id = %granted.mail, %error, "a mail cannot be read and is held");
-        self.act_on(Act::Hold, vec![(granted.mail, granted.number)]).await?;
-        let (key, token) = ((granted.mail, granted.number), granted.token);
-        self.ask(move |engine| engine.give_back(key, token)).await
     }
 }
 
