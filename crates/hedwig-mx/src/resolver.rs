@@ -250,3 +250,73 @@ fn address(data: &RData) -> Option<IpAddr> {
 fn text(name: &Name) -> String {
     name.to_ascii().trim_end_matches('.').to_ascii_lowercase()
 }
+
+#[cfg(test)]
+mod tests {
+    use hickory_resolver::proto::{
+        dnssec::Proof,
+        rr::rdata::{A, CNAME},
+    };
+
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        Name::from_ascii(text).unwrap()
+    }
+
+    fn record(owner: &str, data: RData, proof: Proof) -> Record {
+        let mut record = Record::from_rdata(name(owner), 60, data);
+        record.proof = proof;
+        record
+    }
+
+    fn address_of(owner: &str, proof: Proof) -> Record {
+        record(owner, RData::A(A::new(192, 0, 2, 1)), proof)
+    }
+
+    fn alias(owner: &str, target: &str, proof: Proof) -> Record {
+        record(owner, RData::CNAME(CNAME(name(target))), proof)
+    }
+
+    fn found(answers: &[Record]) -> Option<(String, bool, bool)> {
+        let found = follow(name("mx.example."), RecordType::A, answers)?;
+        Some((found.name, found.secure, found.alias_secure))
+    }
+
+    #[test]
+    fn what_answers_another_question_is_no_answer() {
+        let other = address_of("mx.attacker.example.", Proof::Secure);
+        assert_eq!(found(std::slice::from_ref(&other)), None);
+        let own = address_of("MX.example.", Proof::Insecure);
+        assert_eq!(found(&[other, own]), Some(("mx.example".into(), false, false)));
+    }
+
+    #[test]
+    fn one_link_that_is_not_secure_is_enough() {
+        for (alias_proof, address_proof, secure) in [
+            (Proof::Secure, Proof::Secure, true),
+            (Proof::Secure, Proof::Insecure, false),
+            (Proof::Secure, Proof::Indeterminate, false),
+            (Proof::Insecure, Proof::Secure, false),
+        ] {
+            let answers = [
+                alias("mx.example.", "a.example.", alias_proof),
+                address_of("a.example.", address_proof),
+            ];
+            let expected = ("a.example".to_owned(), secure, alias_proof == Proof::Secure);
+            assert_eq!(found(&answers), Some(expected));
+        }
+        let answers =
+            [address_of("mx.example.", Proof::Secure), address_of("mx.example.", Proof::Bogus)];
+        assert_eq!(found(&answers), Some(("mx.example".into(), false, false)));
+    }
+
+    #[test]
+    fn aliases_that_lead_in_a_circle_lead_nowhere() {
+        let circle = [
+            alias("mx.example.", "a.example.", Proof::Secure),
+            alias("a.example.", "mx.example.", Proof::Secure),
+        ];
+        assert_eq!(found(&circle), None);
+    }
+}

@@ -204,6 +204,14 @@ async fn records_that_dnssec_does_not_vouch_for_say_nothing() {
 }
 
 #[tokio::test]
+async fn records_of_an_unsigned_zone_say_nothing_of_a_signed_host() {
+    let lab = Lab::new(STRANGER.issue("mx.example.com").tls()).await;
+    lab.dns.delegate(&lab.tlsa_name(), Delegation::Unsigned).await;
+    lab.tlsa((3, 1, 1), &[7; 32]).await;
+    assert_eq!(short(&lab.deliver().await), "done 2.0.0");
+}
+
+#[tokio::test]
 async fn a_host_whose_records_cannot_be_had_is_not_used() {
     let lab = Lab::new(AUTHORITY.issue("mx.example.com").tls()).await;
     lab.dns.break_name(&lab.tlsa_name(), Fault::ServerFailure);
@@ -318,6 +326,18 @@ async fn another_domains_connection_does_not_serve_where_records_decide() {
     assert_eq!(short(&deliver(&mx, ["bob@unsigned.example"]).await[0]), "done 2.0.0");
     assert_eq!(mx.idle_connections(), 1);
     assert_eq!(short(&deliver(&mx, ["bob@example.com"]).await[0]), "deferred 4.7.5");
+}
+
+#[tokio::test]
+async fn a_connection_verified_for_one_domain_does_not_serve_another() {
+    // Below the anchor, the certificate is for the one domain, and not for the host that both share.
+    let lab = Lab::new(AUTHORITY.issue("example.com").tls()).await;
+    lab.dns.mx("sibling.example", 10, "mx.example.com").await;
+    lab.tlsa((2, 1, 1), &sha256(&public_key(&AUTHORITY.certificate))).await;
+    let mx = lab.mx();
+    assert_eq!(short(&deliver(&mx, ["bob@example.com"]).await[0]), "done 2.0.0");
+    assert_eq!(mx.idle_connections(), 1);
+    assert_eq!(short(&deliver(&mx, ["bob@sibling.example"]).await[0]), "deferred 4.7.5");
 }
 
 #[tokio::test]

@@ -114,4 +114,14 @@ mod tests {
         assert_eq!(bases("host.example", false, false), "");
         assert_eq!(bases("mx.example", false, false), "");
     }
+
+    #[test]
+    fn policies_are_equal_when_they_ask_the_same() {
+        let policy = |name: &str| {
+            let dane = Dane { names: vec![name.into()], records: Vec::new() };
+            crate::TlsPolicy::Dane(Arc::new(dane))
+        };
+        assert_eq!(policy("mx.example"), policy("mx.example"));
+        assert_ne!(policy("mx.example"), policy("mx.elsewhere.example"));
+    }
 }
