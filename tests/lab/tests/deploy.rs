@@ -88,12 +88,15 @@ fn etc() -> TempDir {
     let certified =
         rcgen::generate_simple_self_signed(["mail.example.org".to_owned()]).expect("a certificate");
     let (certificate, key) = (certified.cert.pem(), certified.signing_key.serialize_pem());
-    for name in ["mailman.pem", "mailmen.pem", "postoffice.pem", "certificate"] {
+    for name in ["mailman.pem", "mailmen.pem", "postoffice.pem", "smtp.pem", "certificate"] {
         write(name, &certificate);
     }
-    for name in ["mailman.key", "postoffice.key", "key"] {
+    for name in ["mailman.key", "postoffice.key", "smtp.key", "key"] {
         write(name, &key);
     }
+    write("users", "");
+    // The key of RFC 8080 §6.1, as if it were the root's.
+    write("root.key", ". IN DNSKEY 257 3 15 l02Woi0iS8Aa25FQkUd9RMzZHJpBoRQwAQEX1SxZJA4=\n");
     fs::create_dir_all(etc.path().join("dkim/example.org")).expect("made");
     let dkim = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).expect("a key");
     write("dkim/example.org/2026a.pem", &dkim.serialize_pem());
