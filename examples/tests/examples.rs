@@ -1,0 +1,65 @@
+//! The examples do what they say.
+
+use std::process::Stdio;
+
+use hedwig_lab::{
+    Client, Dns, HouseOptions, Process, Program, Receiver, Result, SENDER, Submission,
+    message::assert_unchanged, start_postoffice,
+};
+use tokio::{io::AsyncWriteExt, process::Command};
+
+#[tokio::test]
+async fn the_journey_ends_well() -> Result<()> {
+    let output = Command::new(env!("CARGO_BIN_EXE_journey")).output().await?;
+    let text = String::from_utf8(output.stdout)?;
+    assert!(output.status.success(), "{text}");
+    for wanted in
+        ["7 checks, all true", "DKIM rsa-sha256", "DKIM ed25519-sha256", "it arrived once"]
+    {
+        assert!(text.contains(wanted), "no {wanted:?} in:\n{text}");
+    }
+    assert!(!text.contains('\u{1b}'), "colours are for terminals:\n{text}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_program_sends_through_a_postoffice() -> Result<()> {
+    let dns = Dns::start().await?;
+    let receiver = Receiver::start().await?;
+    dns.mail_domain("126.com", receiver.address().ip()).await;
+    let program = Program::at(env!("CARGO_BIN_EXE_journey"));
+    let options = HouseOptions::new(dns.address(), receiver.address().port());
+    let postoffice = start_postoffice(&program, &options).await?;
+
+    let mail = Submission::new(SENDER, &["bob@126.com"], "Hello\r\n.\r\nBob\r\n");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_send"))
+        .arg(format!("http://{}", postoffice.address("http")))
+        .arg(postoffice.token_file())
+        .args([SENDER, "bob@126.com"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let lines = String::from_utf8(mail.message.clone())?.replace("\r\n", "\n");
+    child.stdin.take().expect("a pipe").write_all(lines.as_bytes()).await?;
+    let output = child.wait_with_output().await?;
+    let text = String::from_utf8(output.stdout)?;
+    assert!(output.status.success() && text.starts_with("bob@126.com: 250 "), "{text}");
+    assert_unchanged(&receiver.wait_for(1).await?[0].content.to_bytes(), &mail.message);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_relay_is_made_of_the_same_parts() -> Result<()> {
+    let receiver = Receiver::start().await?;
+    let spool = tempfile::tempdir()?;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_relay"));
+    command.arg("127.0.0.1:0").arg(spool.path()).arg(format!("smtp://{}", receiver.address()));
+    let mut relay = Process::spawn("relay", command)?;
+    let address = relay
+        .find_in_log(|line| line.strip_prefix("listening at ").and_then(|text| text.parse().ok()))
+        .await?;
+    let mail = Submission::new(SENDER, &["bob@126.com"], "Hello\r\n");
+    Client::Smtplib.send(address, &mail).await?;
+    assert_unchanged(&receiver.wait_for(1).await?[0].content.to_bytes(), &mail.message);
+    Ok(())
+}
