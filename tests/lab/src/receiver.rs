@@ -49,6 +49,7 @@ pub struct Receiver {
     address: SocketAddr,
     script: Arc<Mutex<Script>>,
     mails: watch::Sender<Vec<Mail>>,
+    count: watch::Sender<usize>,
     server: JoinHandle<()>,
 }
 
@@ -69,9 +70,10 @@ impl Receiver {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let script: Arc<Mutex<Script>> = Arc::new(Mutex::new(Box::new(|_| None)));
-        let mails = watch::Sender::new(Vec::new());
+        let (mails, count) = (watch::Sender::new(Vec::new()), watch::Sender::new(0));
         let policy = Scripted { script: Arc::clone(&script) };
-        let keeper = Keeper { script: Arc::clone(&script), mails: mails.clone() };
+        let keeper =
+            Keeper { script: Arc::clone(&script), mails: mails.clone(), count: count.clone() };
         let options = ServerOptions {
             hostname: "receiver.lab.example".into(),
             content_bytes_max: 1 << 30,
@@ -86,7 +88,7 @@ impl Receiver {
                 eprintln!("the lab's receiving server stopped: {error}");
             }
         });
-        Ok(Self { address, script, mails, server })
+        Ok(Self { address, script, mails, count, server })
     }
 
     /// Where it listens.
@@ -110,6 +112,12 @@ impl Receiver {
     #[must_use]
     pub fn mails(&self) -> Vec<Mail> {
         self.mails.borrow().clone()
+    }
+
+    /// How many mails it has taken, from now on and before any of them is replied to.
+    #[must_use]
+    pub fn count(&self) -> watch::Receiver<usize> {
+        self.count.subscribe()
     }
 
     /// Waits until it has taken so many mails, and returns them.
@@ -158,6 +166,7 @@ impl Service<Question> for Scripted {
 struct Keeper {
     script: Arc<Mutex<Script>>,
     mails: watch::Sender<Vec<Mail>>,
+    count: watch::Sender<usize>,
 }
 
 impl Service<Mail> for Keeper {
@@ -176,6 +185,7 @@ impl Service<Mail> for Keeper {
         let (id, recipients) = (mail.id, mail.envelope.recipients.len());
         if reply.is_success() {
             self.mails.send_modify(|mails| mails.push(mail));
+            self.count.send_replace(self.mails.borrow().len());
         }
         ready(Ok(Receipt::uniform(id, recipients, Outcome::of_reply(reply, None))))
     }
