@@ -1,9 +1,9 @@
 //! Mail from real clients goes through mailman and the postoffice to a real Postfix, which the
-//! postoffice finds by its MX record, and arrives as it was sent.
+//! postoffice finds by its MX record, and arrives as it was sent, with two good signatures.
 
 use hedwig_lab::{
-    Client, Dns, House, HouseOptions, Postfix, PostfixOptions, Program, Result, SENDER, Submission,
-    loopback_address, message::assert_unchanged,
+    Client, Dns, House, HouseOptions, Postfix, PostfixOptions, Program, Result, SENDER,
+    SENDER_DOMAIN, Submission, dkim, loopback_address, message::assert_unchanged,
 };
 
 const BODY: &str = "Good morning,\r\n.\r\n..a line that begins with dots\r\ntrailing space \r\n\
@@ -18,7 +18,10 @@ async fn arrives_unchanged(client: Client) -> Result<()> {
     .await?;
     let dns = Dns::start().await?;
     dns.mail_domain("126.com", postfix.address().ip()).await;
-    let options = HouseOptions::new(dns.address(), postfix.address().port());
+    let keys = tempfile::tempdir()?;
+    dkim::publish_keys(keys.path(), SENDER_DOMAIN, &dns).await?;
+    let mut options = HouseOptions::new(dns.address(), postfix.address().port());
+    options.dkim_keys = Some(keys.path().to_owned());
     let program = Program::at(env!("CARGO_BIN_EXE_hedwig-lab"));
     let mut house = House::start(&program, options).await?;
 
@@ -34,6 +37,9 @@ async fn arrives_unchanged(client: Client) -> Result<()> {
     let text = String::from_utf8_lossy(message);
     assert!(text.starts_with("Return-Path: <sender@geneegroup.com>\r\n"), "{text}");
     assert!(text.contains("Delivered-To: bob@126.com\r\n"), "{text}");
+    let signatures = dkim::verify(message, dns.address()).await?;
+    assert_eq!(signatures.len(), 2, "{signatures:?}");
+    assert!(signatures.iter().all(|signature| signature.valid), "{signatures:?}");
     Ok(())
 }
 
