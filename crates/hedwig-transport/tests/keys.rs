@@ -34,7 +34,31 @@ async fn the_quotes_of_a_structured_field_do_not_belong_to_the_key() {
 }
 
 #[tokio::test]
-async fn the_same_key_while_the_first_is_still_running_is_409() {
+async fn a_request_that_comes_twice_at_once_waits_for_itself() {
+    let desk = Desk::default();
+    let (go_on, may_go_on) = oneshot::channel::<()>();
+    desk.plan(move |mail| {
+        Box::pin(async move {
+            let _ = may_go_on.await;
+            taken(&mail)
+        })
+    });
+    let app = app(&desk);
+    let both = [app.clone(), app]
+        .map(|app| tokio::spawn(async move { ask(&app, with_key("k")).await.status }));
+    while desk.count() == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(desk.count(), 1, "the second is not worked on beside the first");
+    go_on.send(()).unwrap();
+    for request in both {
+        assert_eq!(request.await.unwrap(), 202);
+    }
+    assert_eq!(desk.count(), 2, "what makes them one mail is the service's to say");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_key_while_the_first_runs_on_and_on_is_409() {
     let desk = Desk::default();
     let (entered, has_entered) = oneshot::channel();
     let (go_on, may_go_on) = oneshot::channel::<()>();

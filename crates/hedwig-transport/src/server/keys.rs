@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -9,6 +10,10 @@ use std::{
 use hedwig_envelope::IdempotencyKey;
 use hedwig_smtp::batch::BatchMail;
 use http::{HeaderMap, StatusCode};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
 
 use crate::Problem;
 
@@ -43,7 +48,13 @@ fn malformed() -> Problem {
 
 /// The keys of the mails that are being handed in just now.
 #[derive(Clone, Debug, Default)]
-pub(super) struct KeysUnderWay(Arc<Mutex<HashSet<IdempotencyKey>>>);
+pub(super) struct KeysUnderWay(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    keys: Mutex<HashSet<IdempotencyKey>>,
+    freed: Notify,
+}
 
 /// Keeps its keys under way for as long as it lives.
 #[derive(Debug)]
@@ -53,25 +64,44 @@ pub(super) struct KeysGuard {
 }
 
 impl KeysUnderWay {
-    /// Puts the mails' keys under way, unless one of them is already.
-    pub(super) fn enter(&self, mails: &[BatchMail]) -> Result<KeysGuard, Problem> {
+    /// Puts the mails' keys under way. While one of them is under way already it waits, so that a
+    /// request that comes twice at once gets the one mail's id twice; but not longer than `patience`.
+    pub(super) async fn enter(
+        &self,
+        mails: &[BatchMail],
+        patience: Duration,
+    ) -> Result<KeysGuard, Problem> {
         let keys: Vec<_> = mails.iter().filter_map(|mail| mail.key.clone()).collect();
-        let mut set = self.lock();
-        for (index, key) in keys.iter().enumerate() {
-            if !set.insert(key.clone()) {
-                for entered in &keys[..index] {
-                    set.remove(entered);
-                }
-                return Err(still_running(key));
-            }
+        let mut own = HashSet::with_capacity(keys.len());
+        if let Some(repeated) = keys.iter().find(|key| !own.insert(*key)) {
+            // Within one request there is no first that could be waited for.
+            return Err(still_running(repeated));
         }
-        drop(set);
-        Ok(KeysGuard { under_way: self.clone(), keys })
+        let deadline = Instant::now() + patience;
+        loop {
+            let mut freed = pin!(self.0.freed.notified());
+            // From here on no key is freed unheard.
+            freed.as_mut().enable();
+            let Some(busy) = self.insert(&keys) else {
+                return Ok(KeysGuard { under_way: self.clone(), keys });
+            };
+            timeout_at(deadline, freed).await.map_err(|_| still_running(&busy))?;
+        }
+    }
+
+    /// Puts all of the keys in, or none and says which one is there already.
+    fn insert(&self, keys: &[IdempotencyKey]) -> Option<IdempotencyKey> {
+        let mut set = self.lock();
+        let busy = keys.iter().find(|key| set.contains(*key)).cloned();
+        if busy.is_none() {
+            set.extend(keys.iter().cloned());
+        }
+        busy
     }
 
     fn lock(&self) -> MutexGuard<'_, HashSet<IdempotencyKey>> {
         // A set of keys has no state between states that a panic could leave behind.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -81,6 +111,8 @@ impl Drop for KeysGuard {
         for key in &self.keys {
             set.remove(key);
         }
+        drop(set);
+        self.under_way.0.freed.notify_waiters();
     }
 }
 
@@ -100,13 +132,14 @@ mod tests {
         BatchMail { key: key.parse().ok(), envelope, content: Content::default() }
     }
 
-    #[test]
-    fn a_refused_batch_leaves_no_key_behind() {
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_batch_leaves_no_key_behind() {
         let keys = KeysUnderWay::default();
-        let first = keys.enter(&[mail("b")]).unwrap();
-        assert!(keys.enter(&[mail("a"), mail("b")]).is_err());
+        let patience = Duration::from_secs(10);
+        let first = keys.enter(&[mail("b")], patience).await.unwrap();
+        assert!(keys.enter(&[mail("a"), mail("b")], patience).await.is_err());
         drop(first);
-        assert!(keys.enter(&[mail("a"), mail("b")]).is_ok());
+        assert!(keys.enter(&[mail("a"), mail("b")], patience).await.is_ok());
         assert!(keys.lock().is_empty());
     }
 

@@ -71,6 +71,8 @@ pub struct MessagesOptions {
     pub stall_timeout: Duration,
     /// How long a body may take as a whole.
     pub body_timeout: Duration,
+    /// How long a request waits for another one with the same idempotency key before it is told 409.
+    pub key_patience: Duration,
 }
 
 impl Default for MessagesOptions {
@@ -85,6 +87,7 @@ impl Default for MessagesOptions {
             recipients_max: 1000,
             stall_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(600),
+            key_patience: Duration::from_secs(10),
         }
     }
 }
@@ -213,7 +216,7 @@ impl Inner {
         let mut mails =
             submission::read(format, &parts.uri, received.bytes.clone(), &self.options)?;
         keys::assign(&parts.headers, &mut mails)?;
-        let under_way = self.keys.enter(&mails)?;
+        let under_way = self.keys.enter(&mails, self.options.key_patience).await?;
         tracing::debug!(mails = mails.len(), bytes = received.len(), "handed in");
         let origin = origin(parts, authenticated);
         let handed_in = join_all(mails.into_iter().map(|mail| self.hand_in(mail, &origin))).await;
