@@ -9,7 +9,7 @@ use std::{
 use rustls::{
     ClientConfig, DigitallySignedStruct, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+    crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
@@ -98,42 +98,70 @@ impl fmt::Debug for TlsPolicy {
     }
 }
 
+/// Says which certificates are taken.
+pub(crate) trait Judge: fmt::Debug + Send + Sync + 'static {
+    /// Whether this certificate, which came with these, may be taken at this time.
+    fn judge(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+        algorithms: &WebPkiSupportedAlgorithms,
+    ) -> Result<(), rustls::Error>;
+}
+
 /// A configuration that takes any certificate. Who cannot know whom to expect gains nothing from refusing:
 /// the mail would go in clear text instead (RFC 7435 §3).
 pub(crate) fn any_certificate() -> Arc<ClientConfig> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let verifier = AnyCertificate { provider: provider.clone() };
-    config_with_verifier(provider, Arc::new(verifier))
+    config_judged_by(AnyCertificate)
 }
 
-/// A configuration that takes the certificates that `verifier` takes.
-pub(crate) fn config_with_verifier(
-    provider: Arc<CryptoProvider>,
-    verifier: Arc<dyn ServerCertVerifier>,
-) -> Arc<ClientConfig> {
+/// A configuration that takes the certificates that `judge` takes.
+pub(crate) fn config_judged_by(judge: impl Judge) -> Arc<ClientConfig> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let algorithms = provider.signature_verification_algorithms;
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("aws-lc-rs has cipher suites for the default TLS versions")
         .dangerous()
-        .with_custom_certificate_verifier(verifier)
+        .with_custom_certificate_verifier(Arc::new(Judged { judge, algorithms }))
         .with_no_client_auth();
     Arc::new(config)
 }
 
 #[derive(Debug)]
-struct AnyCertificate {
-    provider: Arc<CryptoProvider>,
+struct AnyCertificate;
+
+impl Judge for AnyCertificate {
+    fn judge(
+        &self,
+        _certificate: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+        _algorithms: &WebPkiSupportedAlgorithms,
+    ) -> Result<(), rustls::Error> {
+        Ok(())
+    }
 }
 
-impl ServerCertVerifier for AnyCertificate {
+/// Takes the certificates that its judge takes. That the server has the certificate's key is verified
+/// whatever the judge says.
+#[derive(Debug)]
+struct Judged<J> {
+    judge: J,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl<J: Judge> ServerCertVerifier for Judged<J> {
     fn verify_server_cert(
         &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
         _server_name: &ServerName<'_>,
         _ocsp_response: &[u8],
-        _now: UnixTime,
+        now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
+        self.judge.judge(end_entity, intermediates, now, &self.algorithms)?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -143,8 +171,7 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, algorithms)
+        verify_tls12_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -153,11 +180,10 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.algorithms.supported_schemes()
     }
 }

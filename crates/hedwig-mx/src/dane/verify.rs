@@ -3,43 +3,36 @@
 use std::{fmt, sync::Arc};
 
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore,
-    SignatureScheme,
-    client::{
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-        verify_server_cert_signed_by_trust_anchor, verify_server_name,
-    },
-    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+    CertificateError, ClientConfig, OtherError, RootCertStore,
+    client::{verify_server_cert_signed_by_trust_anchor, verify_server_name},
+    crypto::WebPkiSupportedAlgorithms,
     pki_types::{CertificateDer, ServerName, UnixTime},
     server::ParsedCertificate,
 };
 
 use super::Dane;
+use crate::tls::{Judge, config_judged_by};
 
 pub(super) fn client_config(dane: Arc<Dane>) -> Arc<ClientConfig> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let verifier = DaneVerifier { dane, provider: provider.clone() };
-    crate::tls::config_with_verifier(provider, Arc::new(verifier))
+    config_judged_by(DaneVerifier { dane })
 }
 
 #[derive(Debug)]
 struct DaneVerifier {
     dane: Arc<Dane>,
-    provider: Arc<CryptoProvider>,
 }
 
-impl ServerCertVerifier for DaneVerifier {
-    fn verify_server_cert(
+impl Judge for DaneVerifier {
+    fn judge(
         &self,
-        end_entity: &CertificateDer<'_>,
+        certificate: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
         now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
+        algorithms: &WebPkiSupportedAlgorithms,
+    ) -> Result<(), rustls::Error> {
         // DANE-EE is about the key alone: names and dates do not count (RFC 7672 §3.1.1).
-        if self.dane.records.iter().any(|record| record.is_end_entity(end_entity)) {
-            return Ok(ServerCertVerified::assertion());
+        if self.dane.records.iter().any(|record| record.is_end_entity(certificate)) {
+            return Ok(());
         }
         let mut anchors = RootCertStore::empty();
         for record in &self.dane.records {
@@ -48,41 +41,15 @@ impl ServerCertVerifier for DaneVerifier {
         if anchors.is_empty() {
             return Err(no_match());
         }
-        let parsed = ParsedCertificate::try_from(end_entity)?;
-        let algorithms = self.provider.signature_verification_algorithms.all;
+        let parsed = ParsedCertificate::try_from(certificate)?;
         verify_server_cert_signed_by_trust_anchor(
             &parsed,
             &anchors,
             intermediates,
             now,
-            algorithms,
+            algorithms.all,
         )?;
-        self.verify_name(&parsed)?;
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.verify_name(&parsed)
     }
 }
 
