@@ -18,6 +18,9 @@ use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
 
 use crate::name;
 
+/// A TXT record's strings hold at most so much each (RFC 1035 §3.3).
+const TXT_STRING_BYTES_MAX: usize = 255;
+
 /// The keys of all domains: `DIR/<domain>/<selector>.pem`.
 #[derive(Clone, Debug, Default)]
 pub struct Keys {
@@ -163,6 +166,16 @@ impl SigningKey {
         (name, text)
     }
 
+    /// The same record as a line of a zone file (RFC 1035 §5.1), the text cut into strings of at most 255 bytes.
+    #[must_use]
+    pub fn zone_line(&self) -> String {
+        let (name, text) = self.dns_record();
+        // The text is ASCII: tags, and base64.
+        let strings = text.as_bytes().chunks(TXT_STRING_BYTES_MAX);
+        let strings = strings.map(|part| format!("\"{}\"", String::from_utf8_lossy(part)));
+        format!("{name}. IN TXT ( {} )", strings.collect::<Vec<_>>().join(" "))
+    }
+
     /// Whether a signature costs so much that it should not be made where others wait.
     pub(super) fn is_slow(&self) -> bool {
         matches!(self.pair, Pair::Rsa(_))
@@ -229,10 +242,16 @@ enum KeyErrorKind {
     NotPem,
     #[error("it is neither an RSA key of 2048 bits or more, nor an Ed25519 key")]
     NotAKey,
+    #[error("the system has no randomness for a new one")]
+    NoRandomness,
 }
 
 impl KeyError {
     fn new(path: &Path, kind: KeyErrorKind) -> Self {
         Self { path: path.to_owned(), kind }
+    }
+
+    pub(super) fn no_randomness(domain: &str, selector: &str) -> Self {
+        Self::new(&Path::new(domain).join(selector), KeyErrorKind::NoRandomness)
     }
 }

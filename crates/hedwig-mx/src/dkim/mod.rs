@@ -4,6 +4,7 @@
 //! [`sign`] does the same for whoever has no stack.
 
 mod canonical;
+mod generate;
 mod key;
 mod layer;
 mod sign;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use hedwig_envelope::{Content, Timestamp};
 
 pub use canonical::BodyForm;
+pub use generate::{KeyKind, NewKey, generate};
 pub use key::{KeyError, Keys, SigningKey};
 pub use layer::{Dkim, DkimLayer};
 use sign::Prepared;
