@@ -27,3 +27,5 @@ pub use session::Session;
 
 #[cfg(feature = "tokio")]
 pub use server::serve;
+#[cfg(feature = "tokio")]
+pub use stream::{BoxStream, Stream};

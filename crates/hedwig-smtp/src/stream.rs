@@ -3,12 +3,13 @@
 use rustls::{CommonState, ProtocolVersion};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// Bytes in both directions, over TCP, TLS or memory.
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+/// Bytes in both directions, over TCP, TLS or memory. An alias.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-pub(crate) type BoxStream = Box<dyn Stream>;
+/// A [`Stream`] whose type is not told.
+pub type BoxStream = Box<dyn Stream>;
 
 /// The TLS version and cipher suite, as a trace field and a log name them.
 pub(crate) fn describe_tls(connection: &CommonState) -> String {

@@ -30,7 +30,7 @@ pub use event::{CloseReason, Event, NothingToAnswer};
 pub use options::{LineEndings, ServerOptions};
 pub use replies::replies_for;
 #[cfg(feature = "tokio")]
-pub use serve::{Serve, serve};
+pub use serve::{Serve, serve, serve_connection};
 pub use session::Session;
 
 /// SMTP, or LMTP with its reply for each recipient (RFC 2033).

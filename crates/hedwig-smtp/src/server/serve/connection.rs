@@ -126,6 +126,11 @@ impl<P: Policy, S: MailService> Conversation<P, S> {
         let deadline = limit.unwrap_or_else(|| Instant::now() + self.driver.options.silence_max);
         let read = self.stream.read_buf(&mut self.input);
         tokio::select! {
+            biased;
+            () = stop_asked(&mut self.driver.stopped) => {
+                self.session.shut_down();
+                Ok(true)
+            }
             read = timeout_at(deadline, read) => match read {
                 Ok(read) => Ok(read? > 0),
                 Err(_) => {
@@ -133,10 +138,6 @@ impl<P: Policy, S: MailService> Conversation<P, S> {
                     Ok(true)
                 }
             },
-            () = stop_asked(&mut self.driver.stopped) => {
-                self.session.shut_down();
-                Ok(true)
-            }
         }
     }
 

@@ -26,7 +26,7 @@ use self::{
     slots::Slots,
 };
 use super::{ServerOptions, replies};
-use crate::{Policy, reply, sasl::Authenticator};
+use crate::{Policy, Stream, reply, sasl::Authenticator};
 
 /// How long to wait after a failed accept: most often there are too many open files, and trying again
 /// at once would only burn the processor.
@@ -49,6 +49,22 @@ pub fn serve<P: Policy, S: MailService>(
         authenticator: None,
         shutdown: Box::pin(pending()),
     }
+}
+
+/// Serves one client, over a stream that came from anywhere: a pipe, say, or a test's memory. Neither TLS
+/// nor AUTH is offered.
+pub async fn serve_connection<P: Policy, S: MailService>(
+    stream: impl Stream + 'static,
+    client: Option<SocketAddr>,
+    policy: P,
+    service: S,
+    options: ServerOptions,
+) {
+    // Nobody asks it to stop: who wants that drops the future.
+    let (_stop, stopped) = watch::channel(false);
+    let options = Arc::new(options);
+    let driver = Driver { options, judge: None, policy, service, tls: Tls::None, stopped };
+    driver.run(Box::new(stream), client).await;
 }
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
