@@ -17,6 +17,7 @@ use tokio::{
     net::{TcpSocket, TcpStream, UnixStream},
     time::timeout,
 };
+use tower::ServiceExt;
 
 use crate::{MxOptions, TlsPolicy, word};
 
@@ -134,8 +135,14 @@ impl Connector {
     async fn greet(&self, endpoint: &Endpoint) -> Result<Connection, ConnectError> {
         let limit = self.options.connect_time_max;
         let client = self.client_options(endpoint);
-        let greeted = match &endpoint.place {
-            Place::Tcp(address) => {
+        let greeted = match (&endpoint.place, &self.options.dialer) {
+            (Place::Tcp(address), Some(dialer)) => {
+                let stream = timeout(limit, dialer.clone().oneshot(*address)).await;
+                let stream = stream.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+                let stream = stream.map_err(|error| no_connection(endpoint, &error))?;
+                Connection::greet(stream, client).await
+            }
+            (Place::Tcp(address), None) => {
                 let stream = timeout(limit, self.open(*address)).await;
                 let stream = stream.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
                 let stream = stream.map_err(|error| no_connection(endpoint, &error))?;
@@ -144,7 +151,7 @@ impl Connector {
                 }
                 Connection::greet(stream, client).await
             }
-            Place::Unix(path) => {
+            (Place::Unix(path), _) => {
                 let stream = timeout(limit, UnixStream::connect(path)).await;
                 let stream = stream.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
                 let stream = stream.map_err(|error| no_connection(endpoint, &error))?;

@@ -1,11 +1,16 @@
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
 
-use hedwig_smtp::client::TimeLimits;
+use hedwig_smtp::{BoxStream, client::TimeLimits};
+use tower::util::BoxCloneSyncService;
 
 use crate::{MtaSts, Routes, TlsPolicy};
+
+/// Makes a connection to an address.
+pub type Dialer = BoxCloneSyncService<SocketAddr, BoxStream, io::Error>;
 
 /// How mails are delivered.
 #[derive(Clone, Debug)]
@@ -36,6 +41,9 @@ pub struct MxOptions {
     pub source_ipv4: Option<Ipv4Addr>,
     /// The address that IPv6 connections come from.
     pub source_ipv6: Option<Ipv6Addr>,
+    /// What makes connections to addresses in the place of TCP: through a tunnel, say, or within a test's
+    /// memory. `None`, and TCP does.
+    pub dialer: Option<Dialer>,
     /// How many hosts of one destination are tried for one mail.
     pub hosts_max: usize,
     /// How many addresses of one destination are tried for one mail, over all hosts.
@@ -70,6 +78,7 @@ impl Default for MxOptions {
             mta_sts: None,
             source_ipv4: None,
             source_ipv6: None,
+            dialer: None,
             hosts_max: 10,
             addresses_max: 10,
             concurrent_destinations_max: 20,
