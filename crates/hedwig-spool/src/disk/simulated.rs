@@ -124,6 +124,34 @@ impl SimulatedDisk {
         })))
     }
 
+    /// The disk as it is found by the process that follows one that was killed: all that was written is
+    /// there, flushed or not. What the killed one may still do to its disk changes nothing here.
+    #[must_use]
+    pub fn after_kill(&self) -> Self {
+        let state = lock(&self.0);
+        let copies: BTreeMap<_, _> = state
+            .files
+            .iter()
+            .map(|(name, contents)| {
+                let data = lock(contents);
+                let copy = Data { bytes: data.bytes.clone(), flushed: data.flushed };
+                (name.clone(), Arc::new(Mutex::new(copy)))
+            })
+            .collect();
+        // A name that is durable may have another by now, or none: its bytes are those it had.
+        let durable = state.durable.iter().map(|(name, contents)| {
+            let now = state.files.iter().find(|(_, other)| Arc::ptr_eq(contents, other));
+            let copy = now.and_then(|(now, _)| copies.get(now)).unwrap_or(contents);
+            (name.clone(), copy.clone())
+        });
+        Self(Arc::new(Mutex::new(State {
+            durable: durable.collect(),
+            files: copies.clone(),
+            directories: state.directories.clone(),
+            ..State::default()
+        })))
+    }
+
     /// The names of all files.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
