@@ -19,10 +19,11 @@ use hyper_util::{
     rt::TokioIo,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream},
     time::timeout,
 };
-use tower::Service;
+use tower::{Service, util::BoxCloneSyncService};
 
 use super::{ClientError, ClientOptions};
 use crate::tls;
@@ -100,13 +101,24 @@ pub(super) struct Connector {
 enum Road {
     Unix(PathBuf),
     Tcp(HttpsConnector<HttpConnector>),
+    Dialled(Dialer),
 }
+
+/// Makes connections in the place of TCP and TLS: through a tunnel, say, or within a test's memory. It is
+/// given the URL.
+pub type Dialer = BoxCloneSyncService<Uri, Box<dyn DialledStream>, BoxError>;
+
+/// What a [`Dialer`] returns. An alias.
+pub trait DialledStream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> DialledStream for S {}
 
 impl Connector {
     pub(super) fn new(place: &Place, options: &ClientOptions) -> Result<Self, ClientError> {
-        let road = match place {
-            Place::Unix(path) => Road::Unix(path.clone()),
-            Place::Http { .. } => Road::Tcp(https_connector(options)?),
+        let road = match (place, &options.dialer) {
+            (Place::Unix(path), _) => Road::Unix(path.clone()),
+            (Place::Http { .. }, Some(dialer)) => Road::Dialled(dialer.clone()),
+            (Place::Http { .. }, None) => Road::Tcp(https_connector(options)?),
         };
         Ok(Self { road, limit: options.connect_timeout })
     }
@@ -140,6 +152,7 @@ impl Service<Uri> for Connector {
         match &mut self.road {
             Road::Unix(_) => Poll::Ready(Ok(())),
             Road::Tcp(connector) => connector.poll_ready(context),
+            Road::Dialled(dialer) => dialer.poll_ready(context),
         }
     }
 
@@ -155,6 +168,10 @@ impl Service<Uri> for Connector {
             Road::Tcp(connector) => {
                 let connecting = connector.call(uri);
                 Box::pin(async move { Ok(Stream::of_tcp(timeout(limit, connecting).await??)) })
+            }
+            Road::Dialled(dialer) => {
+                let connecting = dialer.call(uri);
+                Box::pin(async move { Ok(Stream::of_dialler(timeout(limit, connecting).await??)) })
             }
         }
     }
@@ -172,6 +189,10 @@ impl<T: Read + Write + Unpin + Send> Io for T {}
 
 impl Stream {
     fn of_unix(stream: UnixStream) -> Self {
+        Self { io: Box::new(TokioIo::new(stream)), peer: Peer::default(), http2: false }
+    }
+
+    fn of_dialler(stream: Box<dyn DialledStream>) -> Self {
         Self { io: Box::new(TokioIo::new(stream)), peer: Peer::default(), http2: false }
     }
 

@@ -21,6 +21,7 @@ use hedwig_envelope::{BoxError, Mail, Receipt, Refusal, RefusalKind};
 use tokio::sync::oneshot;
 use tower::Service;
 
+pub use connector::{Dialer, DialledStream};
 pub use endpoint::{Endpoint, EndpointAnswer, EndpointError};
 pub use options::{ClientError, ClientOptions};
 

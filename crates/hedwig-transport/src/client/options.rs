@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use super::Dialer;
 use crate::Token;
 
 /// Where the mails go, and how.
@@ -13,6 +14,8 @@ pub struct ClientOptions {
     /// TLS; `None` trusts the web's certification authorities.
     /// [`tls::client_config`](crate::tls::client_config) makes others.
     pub tls: Option<rustls::ClientConfig>,
+    /// What makes connections in the place of TCP and TLS; `None`, and they do.
+    pub dialer: Option<Dialer>,
     /// Whether to speak HTTP/2 even where TLS did not offer it.
     pub http2_only: bool,
     /// How long a connection may take to come about, TLS included.
@@ -45,6 +48,7 @@ impl Default for ClientOptions {
             urls: Vec::new(),
             token: None,
             tls: None,
+            dialer: None,
             http2_only: false,
             connect_timeout: Duration::from_secs(10),
             timeout: Duration::from_secs(60),
