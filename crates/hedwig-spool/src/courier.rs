@@ -96,7 +96,14 @@ impl Courier {
             }
             let may_claim = free > 0;
             select! {
+                // In this order always, so that a simulation can be run again. Nothing starves: what ended
+                // and was not seen counts as under way, until nothing more may be claimed.
+                biased;
                 () = &mut shutdown => break,
+                changed = changes.changed(), if may_claim => match changed {
+                    Ok(()) => horizon.claim_now = true,
+                    Err(_) => break,
+                },
                 Some(ended) = under_way.join_next() => {
                     log_end(ended);
                     while let Some(ended) = under_way.try_join_next() {
@@ -104,10 +111,6 @@ impl Courier {
                     }
                     horizon.claim_now |= horizon.more;
                 }
-                changed = changes.changed(), if may_claim => match changed {
-                    Ok(()) => horizon.claim_now = true,
-                    Err(_) => break,
-                },
                 () = self.sleep_until(horizon.next_due), if may_claim => horizon.claim_now = true,
             }
         }

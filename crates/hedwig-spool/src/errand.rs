@@ -72,6 +72,7 @@ impl Errand {
         let mut call = std::pin::pin!(call);
         loop {
             tokio::select! {
+                biased;
                 result = &mut call => {
                     return result.unwrap_or_else(|_| Err("the service panicked".into()));
                 }

@@ -48,8 +48,9 @@ pub(super) async fn drive<IO>(
     };
     let handshake = timeout(options.handshake_timeout, acceptor.accept(stream));
     let stream = tokio::select! {
-        stream = handshake => stream,
+        biased;
         () = closed(&mut closing) => return,
+        stream = handshake => stream,
     };
     match stream {
         Ok(Ok(stream)) => {
@@ -85,6 +86,7 @@ async fn answer<IO>(
     let builder = http_builder(options);
     let mut connection = std::pin::pin!(builder.serve_connection(stream, service));
     let result = tokio::select! {
+        biased;
         result = connection.as_mut() => result,
         () = closed(&mut closing) => {
             connection.as_mut().graceful_shutdown();

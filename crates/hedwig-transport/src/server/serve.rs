@@ -118,7 +118,9 @@ impl<L: Listener, S: HttpService> Serve<L, S> {
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
+                biased;
                 () = &mut shutdown => break,
+                Some(_) = connections.join_next() => {}
                 (stream, client, place) = accept(&mut self.listener, &places) => {
                     let service = service.clone();
                     let tls = self.tls.clone().map(TlsAcceptor::from);
@@ -128,7 +130,6 @@ impl<L: Listener, S: HttpService> Serve<L, S> {
                         drop(place);
                     });
                 }
-                Some(_) = connections.join_next() => {}
             }
         }
         drop(self.listener);
