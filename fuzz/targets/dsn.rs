@@ -28,7 +28,7 @@ fuzz_target!(|input: &str| {
         content: Content::from("Subject: x\r\n\r\nbody\r\n"),
         origin: Origin::local(now),
     };
-    let relay = Relay { host: "mx.example".into(), address: None, tls: None };
+    let relay = Relay::of("mx.example");
     let reply = Reply::new(200 + code % 400, None, said.to_owned());
     let outcome = Outcome::of_reply(reply, Some(relay));
     for action in [Action::Failed, Action::Delayed, Action::Delivered, Action::Relayed] {

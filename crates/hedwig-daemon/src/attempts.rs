@@ -17,7 +17,8 @@ use crate::Metrics;
 /// Logs and counts what a service that delivers says of each recipient.
 ///
 /// The fields are those that readers of other servers' logs know: `id`, `to`, `relay=host[ip]:port`,
-/// `delay` in seconds since the mail came, `dsn`, `status` (sent, deferred or bounced) and `reply`.
+/// `delay` in seconds since the mail came, `dsn`, `status` (sent, deferred or bounced) and `reply`; besides
+/// these `tls`, what was agreed on, and `tls_policy`, what was asked for and by whom.
 #[derive(Clone, Debug)]
 pub struct AttemptsLayer {
     metrics: Metrics,
@@ -80,6 +81,7 @@ impl<S: MailService> Service<Mail> for Attempts<S> {
 
 fn log_outcome(id: MailId, recipient: &Recipient, delay: f64, outcome: &Outcome) {
     let answer = outcome.answer();
+    let relay = answer.relay.as_ref();
     let status = match outcome {
         Outcome::Done(_) => "sent",
         Outcome::Deferred(_) => "deferred",
@@ -88,7 +90,9 @@ fn log_outcome(id: MailId, recipient: &Recipient, delay: f64, outcome: &Outcome)
     tracing::info!(
         %id,
         to = %recipient.address,
-        relay = relay_text(answer.relay.as_ref()),
+        relay = relay_text(relay),
+        tls = relay.and_then(|relay| relay.tls.as_deref()),
+        tls_policy = relay.and_then(|relay| relay.tls_policy.as_deref()),
         delay,
         dsn = %answer.status,
         status,
@@ -128,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_relay_is_shown_as_far_as_it_is_known() {
-        let mut relay = Relay { host: "mx.example.net".into(), address: None, tls: None };
+        let mut relay = Relay::of("mx.example.net");
         assert_eq!(relay_text(Some(&relay)), "mx.example.net");
         relay.address = Some("192.0.2.1:25".parse().unwrap());
         assert_eq!(relay_text(Some(&relay)), "mx.example.net[192.0.2.1]:25");

@@ -278,7 +278,7 @@ mod tests {
     }
 
     fn refusal() -> Outcome {
-        let relay = Relay { host: "mx.example.net".into(), address: None, tls: None };
+        let relay = Relay::of("mx.example.net");
         let reply = Reply::with_status(550, Status::permanent(1, 1), "No such user");
         Outcome::of_reply(reply, Some(relay))
     }

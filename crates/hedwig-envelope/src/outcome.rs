@@ -92,4 +92,15 @@ pub struct Relay {
     /// The TLS version and cipher suite; `None` in clear text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<String>,
+    /// What was asked of TLS and by whom, in words; `None` where nobody decides on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_policy: Option<String>,
+}
+
+impl Relay {
+    /// A server of which nothing but the name is known.
+    #[must_use]
+    pub fn of(host: impl Into<String>) -> Self {
+        Self { host: host.into(), address: None, tls: None, tls_policy: None }
+    }
 }

@@ -76,6 +76,9 @@ pub struct Attempt {
     pub address: Option<std::net::SocketAddr>,
     /// The TLS version and cipher suite; `None` in clear text.
     pub tls: Option<String>,
+    /// What was asked of TLS, and by whom.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_policy: Option<String>,
     /// What it said, or what we say of it.
     pub reply: String,
     /// What that meant.

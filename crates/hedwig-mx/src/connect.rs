@@ -47,7 +47,7 @@ impl Endpoint {
             Place::Tcp(address) => Some(*address),
             Place::Unix(_) => None,
         };
-        Relay { host: self.host.clone(), address, tls: None }
+        Relay { address, ..Relay::of(self.host.clone()) }
     }
 }
 

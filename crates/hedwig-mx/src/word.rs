@@ -25,7 +25,7 @@ pub(crate) fn of_resolve_error(error: &ResolveError, domain: &str) -> Outcome {
 
 /// A server that the domain names cannot be found, or not now.
 pub(crate) fn of_host_error(error: &ResolveError) -> Outcome {
-    let relay = Relay { host: error.name.clone(), address: None, tls: None };
+    let relay = Relay::of(error.name.clone());
     let (status, text) = match error.kind {
         ResolveErrorKind::NoSuchDomain | ResolveErrorKind::NoData => {
             (Status::permanent(4, 4), format!("The server {} has no address", error.name))
@@ -39,7 +39,7 @@ pub(crate) fn of_host_error(error: &ResolveError) -> Outcome {
 
 /// A server that a route names cannot be found, now.
 pub(crate) fn of_route_error(error: &ResolveError) -> Outcome {
-    let relay = Relay { host: error.name.clone(), address: None, tls: None };
+    let relay = Relay::of(error.name.clone());
     let status = match error.kind {
         ResolveErrorKind::Temporary | ResolveErrorKind::Bogus => error.kind.status(),
         ResolveErrorKind::NoSuchDomain | ResolveErrorKind::NoData => Status::transient(4, 4),
@@ -50,14 +50,14 @@ pub(crate) fn of_route_error(error: &ResolveError) -> Outcome {
 
 /// Nobody can tell which certificate the server has, so it must not be used (RFC 7672 §2.1.3).
 pub(crate) fn of_tlsa_error(error: &ResolveError, host: &str) -> Outcome {
-    let relay = Relay { host: host.to_owned(), address: None, tls: None };
+    let relay = Relay::of(host);
     say(error.kind.status(), of_dns(error), Some(relay))
 }
 
 /// The domain's MTA-STS policy does not name the host, so it must not be used (RFC 8461 §5). The policy or the MX
 /// record may be mended.
 pub(crate) fn not_named_by_policy(host: &str, domain: &str) -> Outcome {
-    let relay = Relay { host: host.to_owned(), address: None, tls: None };
+    let relay = Relay::of(host);
     let text = format!("{host} is not a mail server that the MTA-STS policy of {domain} names");
     say(Status::transient(7, 0), text, Some(relay))
 }

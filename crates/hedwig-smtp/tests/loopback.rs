@@ -117,8 +117,10 @@ async fn over_tls_the_origin_and_the_outcome_say_so() {
     let serve = serve(listener, allow_all(), inbox.service()).tls(server_config);
     tokio::spawn(serve.into_future());
 
-    let relay =
-        hedwig_envelope::Relay { host: "localhost".into(), address: Some(address), tls: None };
+    let relay = hedwig_envelope::Relay {
+        address: Some(address),
+        ..hedwig_envelope::Relay::of("localhost")
+    };
     let options = ClientOptions { relay: Some(relay), ..Default::default() };
     let mut connection = connect(address, options).await;
     assert!(connection.capabilities().starttls);

@@ -264,6 +264,7 @@ impl UnitRecipient {
             host: relay.map(|relay| relay.host.clone()),
             address: relay.and_then(|relay| relay.address),
             tls: relay.and_then(|relay| relay.tls.clone()),
+            tls_policy: relay.and_then(|relay| relay.tls_policy.clone()),
             reply: answer.reply.to_string(),
             outcome: match outcome {
                 Outcome::Done(_) => Verdict::Done,

@@ -81,7 +81,9 @@ fn show_attempt(out: &mut impl Write, attempt: &hedwig_envelope::Attempt) -> io:
     if let Some(host) = &attempt.host {
         let address = attempt.address.map_or_else(String::new, |address| format!(" [{address}]"));
         let tls = attempt.tls.as_deref().unwrap_or("clear text");
-        writeln!(out, "        {host}{address}, {tls}")?;
+        let policy = attempt.tls_policy.as_deref();
+        let policy = policy.map_or_else(String::new, |policy| format!(" ({policy})"));
+        writeln!(out, "        {host}{address}, {tls}{policy}")?;
     }
     writeln!(out, "        {}", attempt.reply)
 }

@@ -80,7 +80,7 @@ impl Stage {
 }
 
 fn options(script: &Script) -> ClientOptions {
-    let relay = Relay { host: "mx.example".into(), address: None, tls: None };
+    let relay = Relay::of("mx.example");
     let mut options =
         ClientOptions { hello_name: "c.example".into(), relay: Some(relay), ..Default::default() };
     for step in script.steps.iter().filter(|step| step.verb == "option") {

@@ -117,7 +117,7 @@ impl Endpoint {
         let body = Limited::new(body, answer_bytes_max).collect().await;
         let body = body.map_err(|error| EndpointError::Incomplete(explain(&error)))?.to_bytes();
         let peer = parts.extensions.get::<Peer>().cloned().unwrap_or_default();
-        let relay = Relay { host: self.host().to_owned(), address: peer.address, tls: peer.tls };
+        let relay = Relay { address: peer.address, tls: peer.tls, ..Relay::of(self.host()) };
         Ok(EndpointAnswer { status: parts.status, headers: parts.headers, body, relay })
     }
 }
