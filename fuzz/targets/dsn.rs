@@ -9,7 +9,7 @@ use hedwig_envelope::{
 };
 use libfuzzer_sys::fuzz_target;
 
-/// A line each: sender, recipient, ORCPT and the reply's code; then the reply's text.
+// A line each: sender, recipient, ORCPT and the reply's code; then the reply's text.
 fuzz_target!(|input: &str| {
     let mut lines = input.splitn(5, '\n');
     let mut line = || lines.next().unwrap_or_default();
