@@ -48,7 +48,7 @@ impl Outcome {
         let class = Class::of_reply(reply.code()).unwrap_or(Class::Transient);
         let status = reply.status().filter(|status| status.class == class);
         let status = status.unwrap_or(Status { class, subject: 0, detail: 0 });
-        let answer = Answer { status, reply, relay, ambiguous: false };
+        let answer = Answer { status, reply, relay, ambiguous: false, unreached: false };
         match class {
             Class::Success => Self::Done(answer),
             Class::Transient => Self::Deferred(answer),
@@ -62,6 +62,15 @@ impl Outcome {
         match self {
             Self::Done(answer) | Self::Deferred(answer) | Self::Failed(answer) => answer,
         }
+    }
+
+    /// The same outcome; if it is a deferral, the destination is at fault and not the mail.
+    #[must_use]
+    pub fn unreached(mut self) -> Self {
+        if let Self::Deferred(answer) = &mut self {
+            answer.unreached = true;
+        }
+        self
     }
 }
 
@@ -79,6 +88,10 @@ pub struct Answer {
     /// (RFC 1047).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ambiguous: bool,
+    /// Of a deferral: whether the destination is at fault, so that any other mail would fare the same. No
+    /// server of it could be reached, or it would not talk with us.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unreached: bool,
 }
 
 /// A server that a mail was given or offered to.

@@ -37,7 +37,7 @@ impl Deliverer {
             hosts::of_domain(&self.resolver, domain, &self.own_names, self.options.hosts_max).await;
         let exchangers = match found {
             Ok(exchangers) => exchangers,
-            Err(outcome) => return mail.finish(|| *outcome),
+            Err(outcome) => return mail.finish(|| outcome.unreached()),
         };
         for equals in exchangers.hosts.chunk_by(|a, b| a.preference == b.preference) {
             let secure = exchangers.secure;
@@ -70,14 +70,14 @@ impl Deliverer {
                         Ok(tls) => {
                             self.to_addresses(&host.name, &addresses.value, tls, mail).await?;
                         }
-                        Err(outcome) => mail.note(*outcome),
+                        Err(outcome) => mail.note(outcome.unreached()),
                     }
                 }
                 // The implicit MX has no other name than the domain's.
                 Err(error) if host.name == domain => {
-                    mail.note(word::of_resolve_error(&error, domain));
+                    mail.note(word::of_resolve_error(&error, domain).unreached());
                 }
-                Err(error) => mail.note(word::of_host_error(&error)),
+                Err(error) => mail.note(word::of_host_error(&error).unreached()),
             }
             if !mail.is_open() {
                 break;
@@ -111,7 +111,7 @@ impl Deliverer {
         };
         match addresses {
             // A route is an operator's word, and its mistakes are mended: nothing is final here.
-            Err(error) => mail.note(word::of_route_error(&error)),
+            Err(error) => mail.note(word::of_route_error(&error).unreached()),
             Ok(addresses) => {
                 for address in addresses {
                     let endpoint = Endpoint {
@@ -175,6 +175,7 @@ impl Deliverer {
         mail.addresses_left -= 1;
         let (envelope, places) = mail.open_envelope();
         let sent = self.send(endpoint, &envelope, &mail.content).await;
+        let requires_tls = envelope.parameters.require_tls;
         drop(envelope);
         match sent {
             Ok(outcomes) => {
@@ -187,10 +188,11 @@ impl Deliverer {
                 }
             }
             Err(Failure::IsUs) => return Err(IsUs),
-            Err(Failure::NoWay(outcome)) => mail.weigh(Weight::NoWay, *outcome),
+            Err(Failure::NoWay(outcome)) => mail.weigh(Weight::NoWay, outcome.unreached()),
             Err(Failure::NoConnection(outcome)) => {
                 tracing::debug!(host = endpoint.host, reply = %outcome.answer().reply, "next host");
-                mail.note(*outcome);
+                // Any other mail would have met the same, unless it asked for less.
+                mail.note(if requires_tls { *outcome } else { outcome.unreached() });
             }
             Err(Failure::Broken(broken)) => {
                 for (place, outcome) in places.into_iter().zip(broken.outcomes) {

@@ -174,7 +174,13 @@ fn outcome_of(refusal: &Refusal) -> Outcome {
     let text = refusal.reply.text().to_owned();
     let mended = Refusal::new(RefusalKind::Unavailable, text);
     let status = Status::transient(3, 0);
-    Outcome::Deferred(Answer { status, reply: mended.reply, relay: None, ambiguous: false })
+    Outcome::Deferred(Answer {
+        status,
+        reply: mended.reply,
+        relay: None,
+        ambiguous: false,
+        unreached: false,
+    })
 }
 
 fn log(lease: &Lease, outcomes: &[Outcome], now: Timestamp) {

@@ -140,7 +140,8 @@ impl Spool {
         let id = self.request(|reply| Request::Commit { prepared, reply }).await?;
         let text = format!("queued as {id}");
         let reply = Reply::with_status(250, Status::OK, text);
-        let answer = Answer { status: Status::OK, reply, relay: None, ambiguous: false };
+        let answer =
+            Answer { status: Status::OK, reply, relay: None, ambiguous: false, unreached: false };
         Ok(Receipt::uniform(id, recipients, Outcome::Done(answer)))
     }
 

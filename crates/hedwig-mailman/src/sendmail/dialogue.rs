@@ -96,6 +96,7 @@ async fn take(surroundings: &Surroundings, envelope: Envelope, content: Content)
                 reply: taken(id),
                 relay: None,
                 ambiguous: false,
+                unreached: false,
             });
             let replies = replies_for(&Receipt::uniform(id, recipients, outcome), Dialect::Smtp);
             replies.into_iter().next().unwrap_or_else(|| taken(id))

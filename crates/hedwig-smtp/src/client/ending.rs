@@ -47,7 +47,8 @@ impl Session {
     pub(super) fn no_reply(&self, phase: Phase, cause: &Cause, ambiguous: bool) -> Outcome {
         let status = Status::transient(4, 2);
         let reply = Reply::with_status(451, status, format!("No reply to {phase}: {cause}"));
-        Outcome::Deferred(Answer { status, reply, relay: self.options.relay.clone(), ambiguous })
+        let relay = self.options.relay.clone();
+        Outcome::Deferred(Answer { status, reply, relay, ambiguous, unreached: false })
     }
 
     pub(super) fn phase(&self) -> Phase {
