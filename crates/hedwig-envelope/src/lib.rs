@@ -2,6 +2,7 @@
 
 mod address;
 mod content;
+mod deadline;
 mod envelope;
 mod id;
 mod layer;

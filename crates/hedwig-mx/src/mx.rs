@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream};
-use hedwig_envelope::{BoxError, Envelope, Mail, Outcome, Receipt};
+use hedwig_envelope::{BoxError, Envelope, Mail, Outcome, Receipt, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::Service;
 
@@ -88,11 +88,12 @@ impl Mx {
             Destination::Answer(_) => None,
             _ => self.gates.pass(&destination, &self.deliverer.options).await,
         };
-        let envelope = Envelope {
+        let mut envelope = Envelope {
             sender: mail.envelope.sender.clone(),
             parameters: mail.envelope.parameters.clone(),
             recipients: recipients.iter().map(|&i| mail.envelope.recipients[i].clone()).collect(),
         };
+        envelope.parameters.pass_on(mail.origin.received_at, Timestamp::now());
         let deliverer = &self.deliverer;
         let transaction = || Transaction::new(envelope, mail.content.clone(), &deliverer.options);
         let outcomes = match &destination {

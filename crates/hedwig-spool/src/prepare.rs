@@ -1,7 +1,7 @@
 //! What can be done for a mail before it meets the committing thread: its record, its checksum, and the
 //! file of a large content. All on the caller's time, and many at once.
 
-use std::{io::IoSlice, sync::Arc};
+use std::{borrow::Cow, io::IoSlice, sync::Arc};
 
 use bytes::Bytes;
 use hedwig_envelope::{Content, Mail, Timestamp};
@@ -74,11 +74,17 @@ fn detached(content: &Content) -> Content {
     Content::with_added(bytes.slice(..added), bytes.slice(added..))
 }
 
-/// Equal for two submissions of one mail: what relays added does not count.
+/// Equal for two submissions of one mail: what relays added does not count, and neither do the times that
+/// shrink from one to the next.
 fn fingerprint(mail: &Mail) -> String {
     let mut hasher = Xxh3Default::new();
+    let mut envelope = Cow::Borrowed(&mail.envelope);
+    if envelope.parameters.deliver_by.is_some() || envelope.parameters.hold.is_some() {
+        let parameters = &mut envelope.to_mut().parameters;
+        (parameters.deliver_by, parameters.hold) = (None, None);
+    }
     // An envelope is plain data: serde_json cannot fail.
-    hasher.update(&serde_json::to_vec(&mail.envelope).expect("an envelope is plain data"));
+    hasher.update(&serde_json::to_vec(&*envelope).expect("an envelope is plain data"));
     hasher.update(mail.content.message());
     format!("{:032x}", hasher.digest128())
 }
@@ -131,7 +137,25 @@ pub(crate) fn remove_content(disk: &dyn Disk, name: &str) {
 
 #[cfg(test)]
 mod tests {
+    use hedwig_envelope::{Address, Envelope, Hold, MailId, Origin, ReversePath};
+
     use super::*;
+
+    #[test]
+    fn a_mail_that_is_submitted_again_is_the_same_though_its_time_shrinks() {
+        let now = Timestamp::UNIX_EPOCH;
+        let recipient: Address = "a@x.example".parse().unwrap();
+        let submitted = |by: &str, hold, recipient: &Address| {
+            let mut envelope = Envelope::new(ReversePath::Null, [recipient.clone()]);
+            envelope.parameters.deliver_by = Some(by.parse().unwrap());
+            envelope.parameters.hold = Some(Hold::For(hold));
+            let (id, origin) = (MailId::new(now, 1), Origin::local(now));
+            fingerprint(&Mail { id, envelope, content: Content::default(), origin })
+        };
+        let first = submitted("120;R", 60, &recipient);
+        assert_eq!(submitted("90;R", 30, &recipient), first);
+        assert_ne!(submitted("120;R", 60, &"b@x.example".parse().unwrap()), first);
+    }
 
     #[test]
     fn a_detached_content_is_the_same_and_lets_go_of_its_request() {

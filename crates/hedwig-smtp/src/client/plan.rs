@@ -4,7 +4,8 @@
 use std::borrow::Cow;
 
 use hedwig_envelope::{
-    Answer, Body, Content, Domain, Envelope, MailParameters, Outcome, Reply, ReversePath, Status,
+    Answer, Body, ByMode, Content, Domain, Envelope, MailParameters, Outcome, Reply, ReversePath,
+    Status,
 };
 
 use crate::{Capabilities, ClientOptions, line_endings};
@@ -44,6 +45,7 @@ impl Plan {
         if envelope.parameters.require_tls && !(is_secure && offered.require_tls) {
             return Err(failed(7, 30, "The next server does not offer REQUIRETLS"));
         }
+        check_deadline(envelope, offered, options)?;
         if envelope.needs_utf8() && !offered.smtputf8 {
             return Err(failed(6, 7, "The next server does not offer SMTPUTF8"));
         }
@@ -127,6 +129,20 @@ fn check_size(content: &Content, offered: &Capabilities) -> Result<(), Unsendabl
     }
 }
 
+/// RFC 2852 §4.1.4: a mail that is to be returned when its time is over must not go to a relay that would not
+/// return it. A server that speaks LMTP is no relay.
+fn check_deadline(
+    envelope: &Envelope,
+    offered: &Capabilities,
+    options: &ClientOptions,
+) -> Result<(), Unsendable> {
+    let returns = envelope.parameters.deliver_by.is_some_and(|by| by.mode == ByMode::Return);
+    if returns && !offered.deliver_by && options.protocol != crate::Dialect::Lmtp {
+        return Err(failed(3, 3, "The next server does not offer DELIVERBY"));
+    }
+    Ok(())
+}
+
 fn has_utf8_address(envelope: &Envelope) -> bool {
     let is_utf8 = |address: &hedwig_envelope::Address| !address.as_str().is_ascii();
     envelope.sender.address().is_some_and(is_utf8)
@@ -168,6 +184,6 @@ pub(super) fn failed(subject: u16, detail: u16, text: impl Into<Cow<'static, str
 impl From<Unsendable> for Outcome {
     fn from(Unsendable { status, text }: Unsendable) -> Self {
         let reply = Reply::with_status(554, status, text);
-        Self::Failed(Answer { status, reply, relay: None, ambiguous: false })
+        Self::Failed(Answer { status, reply, relay: None, ambiguous: false, unreached: false })
     }
 }

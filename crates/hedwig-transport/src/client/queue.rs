@@ -5,7 +5,9 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use hedwig_envelope::{BoxError, IdempotencyKey, Mail, MailId, Receipt, Refusal, RefusalKind};
+use hedwig_envelope::{
+    BoxError, IdempotencyKey, Mail, MailId, Receipt, Refusal, RefusalKind, Timestamp,
+};
 use hedwig_smtp::batch::BatchMail;
 use tokio::sync::oneshot;
 
@@ -42,9 +44,11 @@ impl Waiting {
     pub(super) fn new(mail: Mail, answer: oneshot::Sender<Result<Receipt, BoxError>>) -> Self {
         // About what the commands for a mail and for a recipient take.
         let bytes = mail.content.len() + 256 + 64 * mail.envelope.recipients.len();
+        let mut envelope = mail.envelope;
+        envelope.parameters.pass_on(mail.origin.received_at, Timestamp::now());
         let key = mail.origin.idempotency_key.unwrap_or_else(|| IdempotencyKey::from(mail.id));
         Self {
-            mail: BatchMail { key: Some(key), envelope: mail.envelope, content: mail.content },
+            mail: BatchMail { key: Some(key), envelope, content: mail.content },
             caller: Caller { id: mail.id, answer },
             traceparent: mail.origin.traceparent,
             bytes,
