@@ -20,6 +20,9 @@ use crate::{
     table::Measured,
 };
 
+/// How much is sent in one run, in bytes.
+const LOAD_BYTES_MAX: usize = 512 << 20;
+
 fn main() -> ExitCode {
     if let Some(exit) = run_as_daemon() {
         return exit;
@@ -56,9 +59,9 @@ fn command() -> Command {
             numbers("mails", "5000")
                 .value_name("N")
                 .value_delimiter(None)
-                .help("Mails in each run"),
+                .help("Mails in each run, but of large ones no more than 512 MiB"),
         )
-        .arg(numbers("sizes", "4096,51200").help("Sizes of a mail in bytes"))
+        .arg(numbers("sizes", "4096,51200,1048576").help("Sizes of a mail in bytes"))
         .arg(numbers("connections", "1,50").help("Connections of the client at once"))
         .arg(
             Arg::new("ways")
@@ -87,7 +90,7 @@ async fn run(flags: &ArgMatches) -> Result<()> {
     for size_bytes in numbers("sizes") {
         for connections in numbers("connections") {
             let load = Load {
-                mails: numbers("mails")[0],
+                mails: numbers("mails")[0].min(LOAD_BYTES_MAX / size_bytes.max(1)).max(connections),
                 size_bytes,
                 connections,
                 keep_connections: !flags.get_flag("reconnect"),
