@@ -1,6 +1,6 @@
 //! The examples do what they say.
 
-use std::process::Stdio;
+use std::{net::SocketAddr, process::Stdio};
 
 use hedwig_lab::{
     Client, Dns, HouseOptions, Process, Program, Receiver, Result, SENDER, Submission,
@@ -54,12 +54,24 @@ async fn a_relay_is_made_of_the_same_parts() -> Result<()> {
     let spool = tempfile::tempdir()?;
     let mut command = Command::new(env!("CARGO_BIN_EXE_relay"));
     command.arg("127.0.0.1:0").arg(spool.path()).arg(format!("smtp://{}", receiver.address()));
+    command.arg("archive@example.org");
     let mut relay = Process::spawn("relay", command)?;
-    let address = relay
-        .find_in_log(|line| line.strip_prefix("listening at ").and_then(|text| text.parse().ok()))
-        .await?;
+    let address = where_it_listens(&mut relay).await?;
     let mail = Submission::new(SENDER, &["bob@126.com"], "Hello\r\n");
     Client::Smtplib.send(address, &mail).await?;
-    assert_unchanged(&receiver.wait_for(1).await?[0].content.to_bytes(), &mail.message);
+    let mut recipients = Vec::new();
+    // Each of the two domains has its own delivery.
+    for copy in receiver.wait_for(2).await? {
+        assert_unchanged(&copy.content.to_bytes(), &mail.message);
+        recipients.extend(copy.envelope.recipients.iter().map(|r| r.address.to_string()));
+    }
+    recipients.sort();
+    assert_eq!(recipients, ["archive@example.org", "bob@126.com"]);
     Ok(())
+}
+
+async fn where_it_listens(server: &mut Process) -> Result<SocketAddr> {
+    server
+        .find_in_log(|line| line.strip_prefix("listening at ").and_then(|text| text.parse().ok()))
+        .await
 }

@@ -1,13 +1,16 @@
 //! A relay of your own, from the same parts as the daemons: SMTP in, a durable queue, everything out to
-//! one server, all in one process.
+//! one server, all in one process. A layer of its own sends a copy of every mail to an archive.
 //!
 //! ```sh
-//! cargo run -p hedwig-examples --bin relay -- 127.0.0.1:2525 /tmp/spool smtp://127.0.0.1:1025
+//! cargo run -p hedwig-examples --bin relay -- 127.0.0.1:2525 /tmp/spool smtp://127.0.0.1:1025 archive@example.org
 //! ```
+
+mod archive;
 
 use std::{error::Error, future::IntoFuture, process::ExitCode};
 
-use hedwig_envelope::ReceivedLayer;
+use archive::ArchiveLayer;
+use hedwig_envelope::{Address, ReceivedLayer};
 use hedwig_mx::{Mx, MxOptions, Resolver};
 use hedwig_smtp::{policy::LoopbackOnly, serve};
 use hedwig_spool::{Courier, CourierOptions, Spool, SpoolOptions};
@@ -19,13 +22,17 @@ const HOSTNAME: &str = "relay.example.org";
 #[tokio::main]
 async fn main() -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [listen, spool, next] = arguments.as_slice() else {
-        eprintln!("usage: relay LISTEN SPOOL_DIR smtp://NEXT_SERVER:PORT");
+    let [listen, spool, next, archive] = arguments.as_slice() else {
+        eprintln!("usage: relay LISTEN SPOOL_DIR smtp://NEXT_SERVER:PORT ARCHIVE_ADDRESS");
         return Ok(ExitCode::from(64));
     };
-    // What a mail meets on its way in: a Received field, then the disk. Only then is 250 said.
+    let archive: Address = archive.parse()?;
+    // What a mail meets on its way in: one more recipient, a Received field, then the disk. Only then is 250 said.
     let spool = Spool::open(spool, SpoolOptions::default())?;
-    let take = ServiceBuilder::new().layer(ReceivedLayer::new(HOSTNAME)).service(spool.clone());
+    let take = ServiceBuilder::new()
+        .layer(ArchiveLayer::new(archive))
+        .layer(ReceivedLayer::new(HOSTNAME))
+        .service(spool.clone());
 
     // And on its way out. The courier brings it there, as often as it takes.
     let options = MxOptions {
