@@ -24,6 +24,7 @@ use crate::{
     record::Encoded,
     standing::Standing,
     state::{Act, Action, MailRecord, Settlement},
+    under_way::UnderWay,
 };
 
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, SpoolError>>;
@@ -79,6 +80,7 @@ pub(crate) struct Engine {
     pub(crate) changed: watch::Sender<u64>,
     pub(crate) quarantined: Arc<AtomicU64>,
     pub(crate) standing: Standing,
+    pub(crate) under_way: UnderWay,
 }
 
 /// What is written together.
@@ -292,6 +294,7 @@ impl Engine {
     pub(crate) fn give_back(&mut self, key: UnitKey, token: u64) {
         if self.leases.holds(key, token) {
             self.leases.end(key);
+            self.under_way.withdraw(key);
             self.changed.send_modify(|version| *version += 1);
         }
     }

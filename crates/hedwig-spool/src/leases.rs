@@ -23,6 +23,7 @@ struct Granted {
     token: u64,
     expires_at: Timestamp,
     destination: Arc<str>,
+    attempts: u32,
     waiting: Vec<State>,
 }
 
@@ -69,6 +70,7 @@ impl Leases {
             token,
             expires_at: later(now, length),
             destination: destination.clone(),
+            attempts: unit.attempts,
             waiting: unit.waiting().map(|recipient| recipient.state).collect(),
         };
         self.granted.insert(key, granted);
@@ -83,6 +85,11 @@ impl Leases {
     /// Whether somebody tries the unit.
     pub(crate) fn is_leased(&self, key: UnitKey) -> bool {
         self.granted.contains_key(&key)
+    }
+
+    /// What is being tried, and how often each was tried before.
+    pub(crate) fn under_way(&self) -> Vec<crate::under_way::Begun> {
+        self.granted.iter().map(|(key, granted)| (*key, granted.attempts)).collect()
     }
 
     pub(crate) fn extend(&mut self, key: UnitKey, token: u64, until: Timestamp) -> bool {

@@ -25,6 +25,7 @@ mod selection;
 mod spool;
 mod standing;
 mod state;
+mod under_way;
 
 pub mod disk;
 

@@ -56,6 +56,9 @@ impl Engine {
             let (token, destination) = self.leases.grant((mail, number), &unit, now, length);
             granted.push(Granted { mail, number, token, unit, destination, cached, position });
         }
+        let tried = granted.iter().filter(|granted| granted.unit.give_up.is_none());
+        let begun: Vec<_> = tried.map(|g| ((g.mail, g.number), g.unit.attempts)).collect();
+        self.under_way.begin(&begun, || self.leases.under_way());
         Ok(Found { granted, more, next_due })
     }
 }

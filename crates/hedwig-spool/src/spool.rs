@@ -31,6 +31,7 @@ use crate::{
     schedule::later,
     standing::Standing,
     state::{Act, Action, Settlement},
+    under_way::UnderWay,
 };
 
 const LOCK_FILE: &str = "lock";
@@ -109,7 +110,9 @@ impl Spool {
         let (sender, changed) = watch::channel(0);
         let quarantined = Arc::new(AtomicU64::new(log.quarantined()));
         let readers = log.readers();
-        let engine = Engine {
+        let (under_way, left_behind) = UnderWay::open(disk.clone())?;
+        let is_current = matches!(standing, Standing::Current);
+        let mut engine = Engine {
             log,
             index,
             index_path: index_path.map(Path::to_owned),
@@ -121,7 +124,12 @@ impl Spool {
             changed: sender,
             quarantined: quarantined.clone(),
             standing,
+            under_way,
         };
+        // An index that is behind does not know yet what was recorded; the next opening will.
+        if is_current {
+            engine.record_interrupted(left_behind);
+        }
         let driver = drive(engine)?;
         let shared = Shared { driver, readers, disk, options, changed, quarantined };
         Ok(Self { shared: Arc::new(shared) })

@@ -51,13 +51,13 @@ async fn everything_is_remembered_over_a_restart() {
     spool.finish(&leases[0], vec![done()], None, vec![]).await.unwrap();
     let busy = vec![outcome(450, "Busy")];
     spool.finish(&leases[1], busy, Some(at(3600)), vec![mail(9, &["a@y.example"])]).await.unwrap();
+    for lease in &leases[2..] {
+        spool.give_back(lease.clone()).await.unwrap();
+    }
     spool.hold(&Selection::ids([id(3)])).await.unwrap();
     let all = Filter::ids([1, 2, 3, 4, 9].map(id));
-    let mut before = spool.list(&all).await.unwrap();
+    let before = spool.list(&all).await.unwrap();
     drop(spool);
-    // The leases of the third and fourth ended with the process.
-    before[3].recipients[0].state = State::Queued;
-    before[2].recipients[0].state = State::Held;
 
     for with_index in [true, false] {
         if !with_index {
@@ -65,12 +65,40 @@ async fn everything_is_remembered_over_a_restart() {
         }
         let spool = open(directory.path());
         assert_eq!(spool.list(&all).await.unwrap(), before);
-        assert_eq!(claim(&spool, at(0)).await.len(), 2);
+        let leases = claim(&spool, at(0)).await;
+        assert_eq!(leases.len(), 2);
+        for lease in leases {
+            spool.give_back(lease).await.unwrap();
+        }
         let mut again = with_key(mail(1, &["a@x.example"]), "key-1");
         again.id = id(77);
         assert_eq!(spool.commit(again).await.unwrap().id, id(1));
         let counts = spool.counts().await.unwrap();
         assert_eq!((counts.of(State::Delivered), counts.of(State::Held)), (1, 1));
+    }
+}
+
+#[tokio::test]
+async fn an_attempt_that_nobody_saw_the_end_of_is_recorded_as_ambiguous_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let spool = open(directory.path());
+    for number in 1..=3 {
+        spool.commit(mail(number, &["a@x.example"])).await.unwrap();
+    }
+    let leases = claim(&spool, at(0)).await;
+    spool.finish(&leases[0], vec![done()], None, vec![]).await.unwrap();
+    spool.finish(&leases[1], vec![outcome(450, "Busy")], Some(at(0)), vec![]).await.unwrap();
+    drop(spool);
+    for _ in 0..2 {
+        let spool = open(directory.path());
+        let all = spool.list(&Filter::ids([1, 2, 3].map(id))).await.unwrap();
+        let ambiguous = all.iter().map(|status| {
+            status.recipients[0].attempts.iter().map(|attempt| attempt.ambiguous).collect()
+        });
+        let ambiguous: Vec<Vec<bool>> = ambiguous.collect();
+        assert_eq!(ambiguous, [vec![false], vec![false], vec![true]]);
+        assert_eq!(all[2].recipients[0].state, State::Deferred);
+        assert_eq!(all[2].recipients[0].next_due, Some(at(0)), "it is due as before");
     }
 }
 
