@@ -115,6 +115,7 @@ impl Pending {
 impl Engine {
     pub(crate) fn handle(&mut self, batch: impl IntoIterator<Item = Request>, now: Timestamp) {
         self.now = self.now.max(now);
+        self.leases.keep_up(now);
         self.mend_index();
         let mut writes = Batch::default();
         let mut asks = Vec::new();

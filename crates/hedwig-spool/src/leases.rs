@@ -7,6 +7,8 @@ use std::{
 };
 
 use hedwig_envelope::{MailId, State, Timestamp};
+use jiff::SignedDuration;
+use tokio::time::Instant;
 
 use crate::{Counts, index::Visit, schedule::later, state::Unit};
 
@@ -17,7 +19,12 @@ pub(crate) struct Leases {
     granted: HashMap<UnitKey, Granted>,
     destinations: HashMap<Arc<str>, usize>,
     last_token: u64,
+    /// The time when it was asked for last, by the clock that may be set and by the one that may not.
+    seen: Option<(Timestamp, Instant)>,
 }
+
+/// A clock that differs by more than this from one that cannot be set was set.
+const JUMP_MIN: SignedDuration = SignedDuration::from_secs(30);
 
 struct Granted {
     token: u64,
@@ -39,6 +46,23 @@ pub(crate) struct Finding<'a> {
 }
 
 impl Leases {
+    /// Moves the ends of all leases along with a clock that was set, or with a host that slept: what is being
+    /// tried must not be tried a second time meanwhile.
+    pub(crate) fn keep_up(&mut self, now: Timestamp) {
+        let steady = Instant::now();
+        let Some((then, since)) = self.seen.replace((now, steady)) else { return };
+        let passed = SignedDuration::try_from(steady - since).unwrap_or(SignedDuration::MAX);
+        let jump = now.duration_since(then).saturating_sub(passed);
+        if jump.abs() < JUMP_MIN {
+            return;
+        }
+        tracing::warn!(?jump, "the clock was set, or the host slept");
+        for granted in self.granted.values_mut() {
+            let moved = granted.expires_at.checked_add(jump);
+            granted.expires_at = moved.unwrap_or(Timestamp::MAX);
+        }
+    }
+
     pub(crate) fn find(&self, now: Timestamp, claim: crate::Claim) -> Finding<'_> {
         Finding {
             leases: self,

@@ -357,3 +357,31 @@ async fn cut_through_falls_back_on_a_deferral_an_error_and_a_silence() {
     let (told, fell_back) = cut_through(silent).await;
     assert!(told.is_done() && fell_back);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_lets_nothing_be_tried_twice_at_a_time() {
+    let ahead = Arc::new(std::sync::atomic::AtomicI64::new(0));
+    let (base, set) = (Clock::of_tokio(at(0)), ahead.clone());
+    let clock = Clock::new(move || {
+        let seconds = set.load(std::sync::atomic::Ordering::Relaxed);
+        base.now().checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap()
+    });
+    let spool = Spool::in_memory(SpoolOptions { clock, ..SpoolOptions::default() }).unwrap();
+    let (service, mut calls) = asking();
+    let courier =
+        tokio::spawn(Courier::new(spool.clone(), service, plain()).run(std::future::pending()));
+    spool.commit(mail(1, &["a@x.example"])).await.unwrap();
+    let (first, _under_way) = calls.recv().await.unwrap();
+    for hours in [30, -30] {
+        ahead.store(hours * 3600, std::sync::atomic::Ordering::Relaxed);
+        // Something comes, so that the courier looks what is due.
+        spool.commit(mail(hours.unsigned_abs().into(), &["a@y.example"])).await.unwrap();
+        let calm = tokio::time::timeout(seconds(20 * 60), async {
+            while let Some((other, _)) = calls.recv().await {
+                assert_ne!(other.id, first.id, "it is still being tried");
+            }
+        });
+        assert!(calm.await.is_err());
+    }
+    courier.abort();
+}
