@@ -1,0 +1,222 @@
+//! One run: a world, a storm over it, and what is left when it is calm again.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    time::Duration,
+};
+
+use hedwig_envelope::State;
+use hedwig_spool::{Filter, Grouping, SpoolError};
+use jiff::SignedDuration;
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+
+use crate::{
+    chronicle::Chronicle,
+    clients::Client,
+    evidence::{Evidence, number_of},
+    host::{Crash, Host},
+    mailman,
+    names::{Directory, RECEIVERS},
+    network::{Network, Node},
+    postoffice,
+    promise::{self, Account, Breach},
+    receivers::Receivers,
+    storm::{Severity, Storm},
+};
+
+/// How many programs send mail.
+const CLIENTS: usize = 3;
+/// Longer than any mail waits before it is given up.
+const CALM_MAX: Duration = Duration::from_hours(24 * 12);
+
+/// What one seed came to.
+#[derive(Debug)]
+pub struct Run {
+    /// The seed.
+    pub seed: u64,
+    /// Whether the promise was kept.
+    pub verdict: Result<Account, Vec<Breach>>,
+    /// What happened when.
+    pub chronicle: Vec<String>,
+    /// All that was seen.
+    pub evidence: Evidence,
+    /// How many daemons were killed.
+    pub kills: u32,
+    /// How often the power went.
+    pub power_cuts: u32,
+    /// How often a disk was in trouble.
+    pub disk_troubles: u32,
+}
+
+/// All there is.
+pub(crate) struct World {
+    pub(crate) chronicle: Chronicle,
+    pub(crate) network: Network,
+    pub(crate) names: Directory,
+    pub(crate) mailman: Host,
+    pub(crate) postoffice: Host,
+    pub(crate) kills: u32,
+    pub(crate) power_cuts: u32,
+    pub(crate) disk_troubles: u32,
+    receivers: Receivers,
+    evidence: Arc<Mutex<Evidence>>,
+}
+
+/// Runs the simulation of a seed: the same seed does the same.
+///
+/// # Panics
+/// When the runtime cannot be made.
+#[must_use]
+pub fn run(seed: u64) -> Run {
+    // The crates' own chance: jitter, ids, the order of equal mail exchangers.
+    fastrand::seed(seed);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime without I/O");
+    runtime.block_on(live(seed))
+}
+
+async fn live(seed: u64) -> Run {
+    let mut chance = fastrand::Rng::with_seed(seed);
+    let severity = Severity::draw(&mut chance);
+    let mut world = World::new(&mut chance, severity);
+    world.chronicle.note(format_args!("{severity:?}"));
+    let (stop, stopped) = watch::channel(false);
+    let mut clients = JoinSet::new();
+    let numbers = Arc::new(AtomicU64::new(1));
+    for _ in 0..CLIENTS {
+        let client = Client {
+            chance: chance.fork(),
+            network: world.network.clone(),
+            chronicle: world.chronicle.clone(),
+            evidence: world.evidence.clone(),
+            numbers: numbers.clone(),
+            pause_max: severity.lasts / 8,
+            stop: stopped.clone(),
+        };
+        clients.spawn(client.run());
+    }
+    Storm::new(chance.fork(), severity).rage(&mut world).await;
+    stop.send_replace(true);
+    world.calm_down(&mut chance).await;
+    clients.join_all().await;
+    world.settle().await;
+    world.end(seed).await
+}
+
+impl World {
+    fn new(chance: &mut fastrand::Rng, severity: Severity) -> Self {
+        let chronicle = Chronicle::begin();
+        let evidence = Arc::<Mutex<Evidence>>::default();
+        let network = Network::new(chance.fork(), severity.weather, chronicle.clone());
+        let receivers =
+            Receivers::new(chance.fork(), severity.moods, evidence.clone(), chronicle.clone());
+        for node in RECEIVERS {
+            receivers.start(&network, node);
+        }
+        let host = |node, grouping| Host::new(node, grouping, network.clone(), chronicle.clone());
+        let mut world = Self {
+            mailman: host(Node::Mailman, Grouping::Whole),
+            postoffice: host(Node::Postoffice, Grouping::ByDomain),
+            names: Directory::default(),
+            kills: 0,
+            power_cuts: 0,
+            disk_troubles: 0,
+            chronicle,
+            network,
+            receivers,
+            evidence,
+        };
+        world.start(true);
+        world.start(false);
+        world
+    }
+
+    /// Starts mailman, or the postoffice; `false` when it cannot.
+    pub(crate) fn start(&mut self, mailman: bool) -> bool {
+        if mailman {
+            return self.mailman.start(mailman::compose);
+        }
+        let names = self.names.clone();
+        self.postoffice.start(|start, tasks| postoffice::compose(start, names, tasks))
+    }
+
+    /// Repairs all, so that what was accepted can go its way.
+    async fn calm_down(&mut self, chance: &mut fastrand::Rng) {
+        self.chronicle.note("the storm is over");
+        self.network.clear_up();
+        self.names.set_reachable(true);
+        self.receivers.calm_down();
+        self.note_what_the_power_cut_ends().await;
+        for host in [&mut self.mailman, &mut self.postoffice] {
+            host.clock.set_ahead(SignedDuration::ZERO);
+            // One without power, or whose power goes at an operation to come, gets a new life too.
+            host.crash(Crash::PowerCut, chance);
+            host.heal();
+        }
+        let started = self.start(true) && self.start(false);
+        assert!(started, "a healthy disk's spool can be opened: {:#?}", self.chronicle.take());
+    }
+
+    /// Notes what the postoffice is trying, whose power has gone or is going to.
+    pub(crate) async fn note_what_the_power_cut_ends(&self) {
+        let Some(spool) = self.postoffice.spool() else { return };
+        let under_way = Filter { state: Some(State::Delivering), ..Filter::default() };
+        let statuses = spool.list(&under_way).await.expect("the index in memory can be read");
+        let mut evidence = self.evidence.lock().unwrap_or_else(PoisonError::into_inner);
+        for status in statuses {
+            let number = status.sender.address().and_then(|sender| number_of(sender.as_str()));
+            let Some(number) = number else { continue };
+            let tried = status.recipients.into_iter().filter(|r| r.state == State::Delivering);
+            evidence.power_went_during.extend(tried.map(|r| (number, r.address)));
+        }
+    }
+
+    /// Waits until nothing is queued any more, or what is would stay for ever.
+    async fn settle(&self) {
+        let end = Instant::now() + CALM_MAX;
+        while Instant::now() < end {
+            let waiting = [&self.mailman, &self.postoffice].map(waiting);
+            let [mailman, postoffice] = waiting;
+            if mailman.await + postoffice.await == 0 {
+                return;
+            }
+            sleep(Duration::from_hours(1)).await;
+        }
+    }
+
+    async fn end(self, seed: u64) -> Run {
+        let all = Filter { finished: true, ..Filter::default() };
+        let mut evidence =
+            std::mem::take(&mut *self.evidence.lock().unwrap_or_else(PoisonError::into_inner));
+        for (host, list) in
+            [(&self.mailman, &mut evidence.mailman), (&self.postoffice, &mut evidence.postoffice)]
+        {
+            let Some(spool) = host.spool() else { continue };
+            *list = spool.list(&all).await.expect("the index in memory can be read");
+            evidence.quarantined += host.quarantined + spool.quarantined();
+        }
+        Run {
+            seed,
+            verdict: promise::check(&evidence),
+            chronicle: self.chronicle.take(),
+            evidence,
+            kills: self.kills,
+            power_cuts: self.power_cuts,
+            disk_troubles: self.disk_troubles,
+        }
+    }
+}
+
+/// How many recipients wait there for something that will come by itself.
+async fn waiting(host: &Host) -> u64 {
+    let Some(spool) = host.spool() else { return 0 };
+    let counts: Result<_, SpoolError> = spool.counts().await;
+    counts.map_or(1, |counts| counts.waiting() - counts.of(State::Held))
+}
