@@ -1,10 +1,11 @@
 //! The chunks after BDAT (RFC 3030).
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
-use super::content::take;
+use super::content::{let_go, take};
 
-/// Takes one chunk. It waits in the caller's buffer until it is whole, so that it need not be copied.
+/// Takes one chunk. The first of a content waits in the caller's buffer until it is whole, so that it
+/// need not be copied; what comes of a later one goes behind it at once.
 #[derive(Debug)]
 pub(crate) struct ChunkReader {
     left: u64,
@@ -22,21 +23,27 @@ impl ChunkReader {
         Self { left: size, keeping: false }
     }
 
-    /// Takes from the front of `input`; `None` when more must come. A refused chunk is empty.
-    pub(crate) fn receive(&mut self, input: &mut BytesMut) -> Option<Bytes> {
-        let here = input.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+    /// Takes from the front of `input`, and adds it to what there is of the content; whether the chunk
+    /// is whole.
+    pub(crate) fn receive(&mut self, input: &mut BytesMut, content: Option<&mut Assembly>) -> bool {
+        let here = input.len().min(self.left());
         let is_whole = here as u64 == self.left;
-        if !self.keeping {
-            input.advance(here);
-            self.left -= here as u64;
-            return is_whole.then(Bytes::new);
+        match content.filter(|_| self.keeping) {
+            None => let_go(input, here),
+            Some(content) if content.len() > 0 => {
+                content.append(&input[..here]);
+                let_go(input, here);
+            }
+            Some(_) if !is_whole => return false,
+            Some(content) => content.add(take(input, here)),
         }
-        is_whole.then(|| take(input, here))
+        self.left -= here as u64;
+        is_whole
     }
 
-    /// How many bytes have yet to come behind so many that are in the buffer.
-    pub(crate) fn bytes_wanted(&self, buffered: usize) -> usize {
-        usize::try_from(self.left).unwrap_or(usize::MAX).saturating_sub(buffered)
+    /// How many of its bytes have not been taken yet, those in the caller's buffer among them.
+    pub(crate) fn left(&self) -> usize {
+        usize::try_from(self.left).unwrap_or(usize::MAX)
     }
 }
 
@@ -52,11 +59,15 @@ impl Assembly {
     pub(crate) fn add(&mut self, chunk: Bytes) {
         if self.len() == 0 {
             self.first = chunk;
-            return;
+        } else {
+            self.append(&chunk);
         }
+    }
+
+    pub(crate) fn append(&mut self, bytes: &[u8]) {
         let first = std::mem::take(&mut self.first);
         self.joined.extend_from_slice(&first);
-        self.joined.extend_from_slice(&chunk);
+        self.joined.extend_from_slice(bytes);
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -87,7 +98,7 @@ mod tests {
         let mut input = BytesMut::from(&[b'x'; 100_000][..]);
         let address = input.as_ptr();
         let mut assembly = Assembly::default();
-        assembly.add(ChunkReader::keeping(99_999).receive(&mut input).unwrap());
+        assert!(ChunkReader::keeping(99_999).receive(&mut input, Some(&mut assembly)));
         assert_eq!(assembly.finish().as_ptr(), address);
         assert_eq!(&input[..], b"x");
     }

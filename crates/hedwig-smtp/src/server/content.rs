@@ -13,7 +13,8 @@ const COPIED_BYTES_MAX: usize = 16 * 1024;
 /// Takes the dots out of a content, and finds its end: CRLF.CRLF and nothing else.
 ///
 /// It works in the caller's buffer: `[..written]` is content, `[written..read]` is garbage, and from
-/// `read` on it has not looked. So a byte is moved once at most, and only behind a dot taken out.
+/// `read` on it has not looked. A byte is moved only behind a dot taken out, and when all was looked
+/// at the garbage is gone: what stays in the buffer is content.
 #[derive(Debug)]
 pub(crate) struct DataReader {
     bytes_max: u64,
@@ -40,6 +41,8 @@ enum Keeping {
 pub(crate) enum ContentFault {
     TooLarge,
     BareLineEnd,
+    /// Others need the memory.
+    NoMemory,
 }
 
 impl ContentFault {
@@ -52,6 +55,12 @@ impl ContentFault {
                 554,
                 Status::permanent(6, 11),
                 "The message has a CR or LF that is not part of CRLF",
+            ),
+            // RFC 3463 §3.4: the system's storage, not the mailbox's.
+            Self::NoMemory => Reply::with_status(
+                452,
+                Status::transient(3, 1),
+                "Too many large messages at once, try again later",
             ),
         }
     }
@@ -74,11 +83,30 @@ impl DataReader {
         if self.read_lines(input) {
             return Some(self.finish(input));
         }
-        if !matches!(self.keeping, Keeping::InPlace) {
-            input.advance(self.read);
+        if matches!(self.keeping, Keeping::InPlace) {
+            let unread = input.len() - self.read;
+            input.copy_within(self.read.., self.written);
+            input.truncate(self.written + unread);
+            self.read = self.written;
+        } else {
+            let_go(input, self.read);
             self.read = 0;
         }
         None
+    }
+
+    /// Keeps nothing of the content, what has come of it included.
+    pub(crate) fn refuse(&mut self, fault: ContentFault) {
+        self.keeping = Keeping::Nothing(fault);
+    }
+
+    /// How many bytes of the content are kept when so many are in the buffer; `None` when it is refused.
+    pub(crate) fn held(&self, buffered: usize) -> Option<usize> {
+        match &self.keeping {
+            Keeping::InPlace => Some(buffered),
+            Keeping::Apart(content) => Some(content.len() + buffered),
+            Keeping::Nothing(_) => None,
+        }
     }
 
     /// Whether the end was reached; `read` then stands before its dot.
@@ -170,25 +198,38 @@ impl DataReader {
                 Ok(content)
             }
             Keeping::Apart(content) => {
-                input.advance(end);
+                let_go(input, end);
                 Ok(content.freeze())
             }
             Keeping::Nothing(fault) => {
-                input.advance(end);
+                let_go(input, end);
                 Err(fault)
             }
         }
     }
 }
 
-/// The first so many bytes of the input: a small piece is copied, a large one is cut off.
+/// The first so many bytes of the input: a small piece is copied; for a large one the input gives its
+/// memory away, and what follows is copied instead.
 pub(crate) fn take(input: &mut BytesMut, length: usize) -> Bytes {
     if length > COPIED_BYTES_MAX {
-        return input.split_to(length).freeze();
+        let rest = BytesMut::from(&input[length..]);
+        let mut taken = std::mem::replace(input, rest);
+        taken.truncate(length);
+        return taken.freeze();
     }
     let bytes = Bytes::copy_from_slice(&input[..length]);
     input.advance(length);
     bytes
+}
+
+/// Throws the first so many bytes away, and their memory with them when it is much.
+pub(crate) fn let_go(input: &mut BytesMut, length: usize) {
+    if length > COPIED_BYTES_MAX {
+        *input = BytesMut::from(&input[length..]);
+    } else {
+        input.advance(length);
+    }
 }
 
 #[cfg(test)]
@@ -298,6 +339,23 @@ mod tests {
         assert_refusing(&format!("{line}.\r\n"), Some(Ok(&line)), "");
         let fault = Some(Err(ContentFault::TooLarge));
         assert_refusing(&format!("x{line}.\r\n"), fault, "");
+    }
+
+    #[test]
+    fn what_is_kept_in_the_buffer_is_content_and_nothing_else() {
+        let mut reader = DataReader::new(1_000_000, LineEndings::Refuse);
+        let mut input = BytesMut::new();
+        for lines in 1..100 {
+            input.extend_from_slice(b"..\r\n\r\n");
+            assert_eq!(reader.receive(&mut input), None);
+            assert_eq!(reader.held(input.len()), Some(lines * 5));
+        }
+        reader.refuse(ContentFault::NoMemory);
+        input.extend_from_slice(b"..\r");
+        assert_eq!(reader.receive(&mut input), None);
+        assert_eq!((reader.held(input.len()), &input[..]), (None, &b"\r"[..]));
+        input.extend_from_slice(b"\n.\r\n");
+        assert_eq!(reader.receive(&mut input), Some(Err(ContentFault::NoMemory)));
     }
 
     #[test]

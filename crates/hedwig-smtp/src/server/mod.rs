@@ -30,8 +30,9 @@ pub use event::{CloseReason, Event, NothingToAnswer};
 pub use options::{LineEndings, ServerOptions};
 pub use replies::replies_for;
 #[cfg(feature = "tokio")]
-pub use serve::{Serve, serve, serve_connection};
+pub use serve::{Listener, Serve, serve, serve_connection};
 pub use session::Session;
+pub use transfer::Incoming;
 
 /// SMTP, or LMTP with its reply for each recipient (RFC 2033).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

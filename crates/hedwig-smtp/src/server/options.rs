@@ -55,6 +55,15 @@ pub struct ServerOptions {
     pub connections_max: usize,
     /// Connections at once from one address; one more is told 421. Kept by the driver.
     pub connections_per_address_max: usize,
+    /// Memory for contents on their way in, in bytes, for all connections together: a quarter for those
+    /// up to 1 MiB, the rest for larger ones, or as much as one of the largest needs. Each connection may
+    /// have 16 KiB besides. Who finds it lent out is not read from until it is there. Kept by the driver.
+    pub content_memory_bytes: u64,
+    /// How long a content may wait for memory before it is refused with 452. Kept by the driver.
+    pub content_wait_max: Duration,
+    /// Bytes a second that a content must bring on average while others wait for the memory it has;
+    /// a slower client is told 421. Kept by the driver.
+    pub content_rate_min: u64,
     /// How long transactions under way may go on after a stop was asked for. Kept by the driver.
     pub shutdown_grace: Duration,
 }
@@ -84,6 +93,9 @@ impl Default for ServerOptions {
             connection_duration_max: Duration::from_secs(3600),
             connections_max: 1000,
             connections_per_address_max: 100,
+            content_memory_bytes: 48 * 1024 * 1024,
+            content_wait_max: Duration::from_secs(60),
+            content_rate_min: 32 * 1024,
             shutdown_grace: Duration::from_secs(10),
         }
     }

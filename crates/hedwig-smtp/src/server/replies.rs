@@ -123,6 +123,11 @@ pub(super) fn timed_out() -> Reply {
     Reply::with_status(421, Status::transient(4, 2), "You were silent too long, closing")
 }
 
+pub(super) fn too_slow() -> Reply {
+    let text = "Others wait, and the message comes too slowly, closing";
+    Reply::with_status(421, Status::transient(4, 2), text)
+}
+
 pub(super) fn shutting_down() -> Reply {
     Reply::with_status(421, Status::transient(3, 2), "Shutting down, try again later")
 }

@@ -14,6 +14,9 @@ use super::{
 };
 use crate::{Peer, Question, reply, sasl::Exchange};
 
+/// Room for so many bytes is made after DATA, where nobody knows how many will come.
+const CONTENT_BYTES_WANTED: usize = 16 * 1024;
+
 /// A server's side of one connection (RFC 5321, RFC 2033).
 #[derive(Debug)]
 pub struct Session {
@@ -27,7 +30,7 @@ pub struct Session {
     output: BytesMut,
     last_heard: Instant,
     last_mail: Instant,
-    buffered: usize,
+    pub(super) buffered: usize,
     errors: usize,
     commands_without_mail: usize,
     pub(super) authentication_failures: usize,
@@ -59,7 +62,7 @@ pub(super) enum State {
 #[derive(Debug)]
 pub(super) enum AfterChunk {
     /// It is part of the content, perhaps the last.
-    Add { last: bool },
+    Add { size: u64, last: bool },
     /// It was refused, and this is said so many times.
     Say(Reply, usize),
 }
@@ -195,7 +198,8 @@ impl Session {
     #[must_use]
     pub fn bytes_wanted(&self) -> usize {
         match &self.state {
-            State::Chunk(chunk, _) => chunk.bytes_wanted(self.buffered),
+            State::Chunk(chunk, _) => chunk.left().saturating_sub(self.buffered),
+            State::Data(_) => CONTENT_BYTES_WANTED,
             _ => 0,
         }
     }
@@ -322,10 +326,13 @@ impl Session {
                 Some(content) => self.take_content(content),
                 None => return false,
             },
-            State::Chunk(reader, _) => match reader.receive(input) {
-                Some(chunk) => self.take_chunk(chunk),
-                None => return false,
-            },
+            State::Chunk(reader, _) => {
+                let content = self.transaction.as_mut().and_then(|t| t.chunks.as_mut());
+                if !reader.receive(input, content) {
+                    return false;
+                }
+                self.end_chunk();
+            }
             State::Asking(_) | State::Judging(_) | State::TlsHandshake | State::Closed => {
                 return false;
             }
@@ -349,10 +356,12 @@ impl crate::Session for Session {
     }
 
     fn poll_transmit(&mut self, out: &mut BytesMut) -> bool {
-        let has_output = !self.output.is_empty();
-        out.extend_from_slice(&self.output);
-        self.output.clear();
-        has_output
+        if self.output.is_empty() {
+            return false;
+        }
+        // Given away and not kept: an idle session holds no buffer.
+        out.unsplit(std::mem::take(&mut self.output));
+        true
     }
 
     /// `None` while an event awaits its answer: then the client waits, not we.

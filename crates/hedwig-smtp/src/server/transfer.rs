@@ -4,7 +4,7 @@ use bytes::Bytes;
 use hedwig_envelope::{Body, Reply};
 
 use super::{
-    LineEndings, Session,
+    CloseReason, LineEndings, NothingToAnswer, Session,
     chunks::{Assembly, ChunkReader},
     commands::Ask,
     content::{ContentFault, DataReader},
@@ -13,7 +13,64 @@ use super::{
 };
 use crate::{Question, line_endings};
 
+/// How much of a content is here, and how much is said to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Incoming {
+    /// Its bytes in memory, those in the caller's input buffer among them.
+    pub held: usize,
+    /// How many it will have in all as far as the client said: with SIZE (RFC 1870), or by naming its last
+    /// chunk (RFC 3030). It need not be true.
+    pub announced: Option<u64>,
+}
+
 impl Session {
+    /// What there is of a content that has begun and is not refused. A driver that shares out memory
+    /// looks here before it reads on.
+    #[must_use]
+    pub fn incoming(&self) -> Option<Incoming> {
+        let Transaction { envelope, chunks } = self.transaction.as_ref()?;
+        let said = envelope.parameters.size;
+        let so_far = chunks.as_ref().map_or(0, Assembly::len);
+        match &self.state {
+            State::Data(reader) => {
+                let held = reader.held(self.buffered)?;
+                Some(Incoming { held, announced: said })
+            }
+            State::Chunk(reader, AfterChunk::Add { last, .. }) => {
+                let total = so_far.saturating_add(reader.left()) as u64;
+                let announced = if *last { Some(total) } else { said };
+                Some(Incoming { held: so_far + self.buffered, announced })
+            }
+            State::Commands if chunks.is_some() => Some(Incoming { held: so_far, announced: said }),
+            _ => None,
+        }
+    }
+
+    /// Tells that there is no memory for the content at hand: it is forgotten, read to its end and then
+    /// refused with 452 4.3.1.
+    ///
+    /// # Errors
+    /// When no content is coming in, or it is refused already.
+    pub fn run_out_of_memory(&mut self) -> Result<(), NothingToAnswer> {
+        match &mut self.state {
+            State::Data(reader) if reader.held(0).is_some() => {
+                reader.refuse(ContentFault::NoMemory);
+            }
+            State::Chunk(reader, AfterChunk::Add { last, .. }) => {
+                let (left, last) = (reader.left() as u64, *last);
+                self.discard_chunk(left, last, ContentFault::NoMemory.reply());
+            }
+            _ => return Err(NothingToAnswer),
+        }
+        Ok(())
+    }
+
+    /// Tells that the client brings its content so slowly that others wait for the memory: it is told 421.
+    pub fn end_as_too_slow(&mut self) {
+        self.say(&replies::too_slow());
+        self.close(CloseReason::TimedOut);
+    }
+
     /// Why no content may come now.
     fn content_refusal(&self, by_chunks: bool) -> Option<Reply> {
         let Some(Transaction { envelope, chunks }) = &self.transaction else {
@@ -63,7 +120,10 @@ impl Session {
         if size.saturating_add(so_far as u64) > self.options.content_bytes_max {
             return self.discard_chunk(size, last, ContentFault::TooLarge.reply());
         }
-        self.state = State::Chunk(ChunkReader::keeping(size), AfterChunk::Add { last });
+        if let Some(transaction) = &mut self.transaction {
+            transaction.chunks.get_or_insert_default();
+        }
+        self.state = State::Chunk(ChunkReader::keeping(size), AfterChunk::Add { size, last });
     }
 
     /// RFC 3030 §2: a refused chunk is read to its end, and its mail is forgotten.
@@ -76,35 +136,31 @@ impl Session {
         self.state = State::Chunk(ChunkReader::discarding(size), after);
     }
 
-    pub(super) fn take_chunk(&mut self, chunk: Bytes) {
+    pub(super) fn end_chunk(&mut self) {
         let State::Chunk(_, after) = std::mem::replace(&mut self.state, State::Commands) else {
             return;
         };
         match after {
             AfterChunk::Say(reply, times) => (0..times).for_each(|_| self.say(&reply)),
-            AfterChunk::Add { last } => self.add_chunk(chunk, last),
+            AfterChunk::Add { size, last: false } => self.say(&replies::chunk_taken(size)),
+            AfterChunk::Add { last: true, .. } => self.end_chunks(),
         }
     }
 
-    fn add_chunk(&mut self, chunk: Bytes, last: bool) {
+    fn end_chunks(&mut self) {
         let Some(transaction) = &mut self.transaction else { return };
-        let size = chunk.len() as u64;
-        let mut assembly = transaction.chunks.take().unwrap_or_default();
-        assembly.add(chunk);
-        if !last {
-            transaction.chunks = Some(assembly);
-            return self.say(&replies::chunk_taken(size));
-        }
-        let content = assembly.finish();
+        let content = transaction.chunks.take().unwrap_or_default().finish();
         let is_binary = transaction.envelope.parameters.body == Some(Body::BinaryMime);
-        match self.options.line_endings {
-            _ if is_binary => self.deliver(content),
-            LineEndings::Normalise => self.deliver(line_endings::normalise(content)),
-            LineEndings::Refuse if line_endings::first_bare(&content).is_none() => {
-                self.deliver(content);
-            }
-            LineEndings::Refuse => self.refuse_content(ContentFault::BareLineEnd),
+        let content = match self.options.line_endings {
+            _ if is_binary => content,
+            LineEndings::Normalise => line_endings::normalise(content),
+            LineEndings::Refuse if line_endings::first_bare(&content).is_none() => content,
+            LineEndings::Refuse => return self.refuse_content(ContentFault::BareLineEnd),
+        };
+        if content.len() as u64 > self.options.content_bytes_max {
+            return self.refuse_content(ContentFault::TooLarge);
         }
+        self.deliver(content);
     }
 
     pub(super) fn take_content(&mut self, content: Result<Bytes, ContentFault>) {

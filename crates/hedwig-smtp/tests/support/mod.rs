@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 use std::{
+    io,
     net::SocketAddr,
     sync::{Arc, Mutex},
 };
@@ -11,12 +12,16 @@ use bytes::Bytes;
 use hedwig_envelope::{
     Address, Content, Envelope, Mail, MailService, Outcome, Receipt, Reply, Status,
 };
-use hedwig_smtp::{ClientOptions, client::Connection};
+use hedwig_smtp::{ClientOptions, client::Connection, server::Listener};
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
     pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
 };
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, duplex},
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+};
 
 /// Keeps what it is given.
 #[derive(Clone, Default)]
@@ -75,4 +80,68 @@ pub(crate) fn tls_configs() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
     roots.add(certificate).unwrap();
     let client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     (Arc::new(server), Arc::new(client))
+}
+
+/// Connections in memory, so that time can be turned.
+pub(crate) struct Pipes(mpsc::UnboundedSender<DuplexStream>);
+
+/// The server's end of [`Pipes`].
+pub(crate) struct PipeListener(mpsc::UnboundedReceiver<DuplexStream>);
+
+impl Pipes {
+    pub(crate) fn new() -> (Self, PipeListener) {
+        let (ours, theirs) = mpsc::unbounded_channel();
+        (Self(ours), PipeListener(theirs))
+    }
+
+    pub(crate) fn connect_silently(&self) -> DuplexStream {
+        let (ours, theirs) = duplex(64 * 1024);
+        self.0.send(theirs).unwrap();
+        ours
+    }
+
+    /// A client that was greeted.
+    pub(crate) async fn connect(&self) -> Dialogue {
+        let mut dialogue = Dialogue(BufReader::new(self.connect_silently()));
+        assert!(dialogue.read_reply().await.starts_with("220 "));
+        dialogue
+    }
+}
+
+impl Listener for PipeListener {
+    type Stream = DuplexStream;
+
+    async fn accept(&mut self) -> io::Result<(DuplexStream, Option<SocketAddr>)> {
+        match self.0.recv().await {
+            Some(stream) => Ok((stream, None)),
+            None => std::future::pending().await,
+        }
+    }
+
+    fn turn_away(_: DuplexStream, _: &[u8]) {}
+}
+
+/// A client that does as it is told.
+pub(crate) struct Dialogue(BufReader<DuplexStream>);
+
+impl Dialogue {
+    pub(crate) async fn write(&mut self, text: &str) {
+        self.0.write_all(text.as_bytes()).await.unwrap();
+    }
+
+    /// Says a line, and returns the last line of the reply.
+    pub(crate) async fn say(&mut self, line: &str) -> String {
+        // Whoever has hung up may have said why.
+        let _ = self.0.write_all(format!("{line}\r\n").as_bytes()).await;
+        self.read_reply().await
+    }
+
+    pub(crate) async fn read_reply(&mut self) -> String {
+        let mut reply = String::new();
+        while reply.as_bytes().get(3) != Some(&b' ') {
+            reply.clear();
+            assert!(self.0.read_line(&mut reply).await.unwrap() > 0, "it hung up");
+        }
+        reply.trim_end().to_owned()
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use hedwig_envelope::{
     BoxError, Content, Envelope, Mail, MailId, MailService, Receipt, Reply, Timestamp, rescue,
 };
@@ -16,7 +16,9 @@ use tower::{Service, ServiceExt};
 
 use super::{
     super::{Event, ServerOptions, Session, replies_for},
+    allowance::{Allowance, Room},
     judge::Judge,
+    memory::ContentMemory,
 };
 use crate::{
     Policy, Question, Session as _,
@@ -24,8 +26,9 @@ use crate::{
     stream::{BoxStream, describe_tls},
 };
 
-const READ_BYTES_MIN: usize = 16 * 1024;
-/// At most so much room is made for a chunk before any of it has come.
+/// Room for commands: an idle connection has no more.
+const COMMAND_BYTES: usize = 4 * 1024;
+/// The most that is read at a time.
 const READ_BYTES_MAX: usize = 256 * 1024;
 
 /// What every connection of a server shares.
@@ -36,6 +39,7 @@ pub(super) struct Driver<P, S> {
     pub(super) service: S,
     pub(super) tls: Tls,
     pub(super) judge: Option<Judge>,
+    pub(super) memory: ContentMemory,
     pub(super) stopped: watch::Receiver<bool>,
 }
 
@@ -66,8 +70,11 @@ impl<P: Policy, S: MailService> Driver<P, S> {
             session = session.within_tls(description);
         }
         let (input, output) = (BytesMut::new(), BytesMut::new());
+        let allowance = Allowance::new(self.memory.clone(), &self.options);
         let failures_atoned = 0;
-        Conversation { driver: self, session, stream, input, output, failures_atoned }.run().await
+        Conversation { driver: self, session, stream, input, output, allowance, failures_atoned }
+            .run()
+            .await
     }
 }
 
@@ -77,6 +84,7 @@ struct Conversation<P, S> {
     stream: BoxStream,
     input: BytesMut,
     output: BytesMut,
+    allowance: Allowance,
     /// Failed authentications whose reply was held back long enough.
     failures_atoned: usize,
 }
@@ -92,6 +100,7 @@ impl<P: Policy, S: MailService> Conversation<P, S> {
                 }
                 Some(Event::Mail { envelope, content }) => {
                     let replies = self.deliver(envelope, content).await;
+                    self.allowance.give_back();
                     self.session.reply_each(&replies).map_err(io::Error::other)?;
                 }
                 Some(Event::Authenticate(claim)) => {
@@ -120,11 +129,17 @@ impl<P: Policy, S: MailService> Conversation<P, S> {
 
     /// Waits for input, the time limit or the end; `false` when the client has gone.
     async fn wait(&mut self) -> io::Result<bool> {
-        let wanted = self.session.bytes_wanted().clamp(READ_BYTES_MIN, READ_BYTES_MAX);
-        self.input.reserve(wanted);
+        let incoming = self.session.incoming();
+        let Some(room) = self.make_room().await else {
+            self.session.run_out_of_memory().map_err(io::Error::other)?;
+            return Ok(true);
+        };
+        self.input.reserve(room.expected);
         let limit = self.session.poll_timeout().map(Instant::from_std);
         let deadline = limit.unwrap_or_else(|| Instant::now() + self.driver.options.silence_max);
-        let read = self.stream.read_buf(&mut self.input);
+        let mut input = (&mut self.input).limit(room.bytes.min(READ_BYTES_MAX));
+        let read = self.stream.read_buf(&mut input);
+        let held = incoming.map_or(0, |incoming| incoming.held);
         tokio::select! {
             biased;
             () = stop_asked(&mut self.driver.stopped) => {
@@ -138,7 +153,30 @@ impl<P: Policy, S: MailService> Conversation<P, S> {
                     Ok(true)
                 }
             },
+            () = self.allowance.is_overdue(held) => {
+                // At once, so that only as many are sent away as must be.
+                self.allowance.give_back();
+                self.session.end_as_too_slow();
+                Ok(true)
+            }
         }
+    }
+
+    /// How much may be read; `None` when there is no memory for more of the content at hand.
+    async fn make_room(&mut self) -> Option<Room> {
+        let wanted = self.session.bytes_wanted();
+        match self.session.incoming() {
+            Some(incoming) if wanted > 0 => return self.allowance.room(incoming).await,
+            // Between two chunks, what has come is kept and a command is next.
+            Some(_) => {}
+            None => self.allowance.give_back(),
+        }
+        if self.input.is_empty() {
+            // What a large mail needed is not kept for the next.
+            self.input = BytesMut::new();
+        }
+        let bytes = wanted.clamp(COMMAND_BYTES, READ_BYTES_MAX);
+        Some(Room { bytes, expected: bytes })
     }
 
     async fn flush(&mut self) -> io::Result<()> {
@@ -154,7 +192,9 @@ impl<P: Policy, S: MailService> Conversation<P, S> {
             stream.write_all_buf(output).await?;
             stream.flush().await
         };
-        timeout(limit, write).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+        timeout(limit, write).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        self.output = BytesMut::new();
+        Ok(())
     }
 
     /// Holds a refusal back, so that passwords cannot be tried quickly.

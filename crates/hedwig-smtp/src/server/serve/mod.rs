@@ -1,10 +1,13 @@
+mod allowance;
 mod connection;
 mod judge;
+mod listener;
+mod memory;
 mod slots;
 
 use std::{
     future::{Future, IntoFuture, pending},
-    io::{self, Write},
+    io,
     net::SocketAddr,
     pin::Pin,
     sync::Arc,
@@ -14,13 +17,15 @@ use std::{
 use bytes::BytesMut;
 use hedwig_envelope::MailService;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     sync::watch,
     task::JoinSet,
     time::{sleep, timeout},
 };
 
+pub use self::listener::Listener;
 use self::{
+    allowance::Allowance,
     connection::{Driver, Tls},
     judge::Judge,
     slots::Slots,
@@ -35,11 +40,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Serves SMTP, or LMTP, to all who connect: `policy` says who may, `service` gets the mails.
 ///
 /// Await it, with or without [options](Serve::options).
-pub fn serve<P: Policy, S: MailService>(
-    listener: TcpListener,
+pub fn serve<L: Listener, P: Policy, S: MailService>(
+    listener: L,
     policy: P,
     service: S,
-) -> Serve<P, S> {
+) -> Serve<P, S, L> {
     Serve {
         listener,
         policy,
@@ -62,8 +67,9 @@ pub async fn serve_connection<P: Policy, S: MailService>(
 ) {
     // Nobody asks it to stop: who wants that drops the future.
     let (_stop, stopped) = watch::channel(false);
+    let memory = Allowance::memory(&options);
     let options = Arc::new(options);
-    let driver = Driver { options, judge: None, policy, service, tls: Tls::None, stopped };
+    let driver = Driver { options, judge: None, memory, policy, service, tls: Tls::None, stopped };
     driver.run(Box::new(stream), client).await;
 }
 
@@ -71,8 +77,8 @@ type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// A server that is about to run; see [`serve`].
 #[must_use = "a server does nothing until it is awaited"]
-pub struct Serve<P, S> {
-    listener: TcpListener,
+pub struct Serve<P, S, L = TcpListener> {
+    listener: L,
     policy: P,
     service: S,
     options: ServerOptions,
@@ -81,7 +87,7 @@ pub struct Serve<P, S> {
     shutdown: BoxFuture<()>,
 }
 
-impl<P: Policy, S: MailService> Serve<P, S> {
+impl<P: Policy, S: MailService, L: Listener> Serve<P, S, L> {
     /// With these options.
     pub fn options(self, options: ServerOptions) -> Self {
         Self { options, ..self }
@@ -110,13 +116,14 @@ impl<P: Policy, S: MailService> Serve<P, S> {
         Self { shutdown: Box::pin(signal), ..self }
     }
 
-    async fn run(self) -> io::Result<()> {
+    async fn run(mut self) -> io::Result<()> {
         let judge = self.authenticator.map(Judge::new).transpose()?;
         let mechanisms = judge.as_ref().map(Judge::mechanisms).unwrap_or_default();
         let (stop, stopped) = watch::channel(false);
         let slots =
             Slots::new(self.options.connections_max, self.options.connections_per_address_max);
         let driver = Driver {
+            memory: Allowance::memory(&self.options),
             options: Arc::new(ServerOptions { mechanisms, ..self.options }),
             judge,
             policy: self.policy,
@@ -134,7 +141,7 @@ impl<P: Policy, S: MailService> Serve<P, S> {
                 Some(_) = connections.join_next(), if !connections.is_empty() => {}
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, client)) => {
-                        accept(&mut connections, &slots, &driver, stream, client);
+                        accept::<L, P, S>(&mut connections, &slots, &driver, stream, client);
                     }
                     Err(error) => {
                         tracing::warn!(%error, "cannot accept a connection");
@@ -154,38 +161,27 @@ impl<P: Policy, S: MailService> Serve<P, S> {
     }
 }
 
-fn accept<P: Policy, S: MailService>(
+fn accept<L: Listener, P: Policy, S: MailService>(
     connections: &mut JoinSet<()>,
     slots: &Slots,
     driver: &Driver<P, S>,
-    stream: TcpStream,
-    client: SocketAddr,
+    stream: L::Stream,
+    client: Option<SocketAddr>,
 ) {
-    let Some(slot) = slots.take(client.ip()) else {
-        tracing::info!(%client, "too many connections");
-        return turn_away(stream);
+    let Some(slot) = slots.take(client.map(|client| client.ip())) else {
+        tracing::info!(client = client.map(tracing::field::display), "too many connections");
+        let mut goodbye = BytesMut::new();
+        reply::write(&replies::too_many_connections(), &mut goodbye);
+        return L::turn_away(stream, &goodbye);
     };
-    // Without it a reply waits for the client's delayed acknowledgement.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%client, %error, "cannot set TCP_NODELAY");
-    }
     let driver = driver.clone();
     connections.spawn(async move {
-        driver.run(Box::new(stream), Some(client)).await;
+        driver.run(Box::new(stream), client).await;
         drop(slot);
     });
 }
 
-/// Says 421 without waiting: whoever is turned away must cost nothing.
-fn turn_away(stream: TcpStream) {
-    let mut out = BytesMut::new();
-    reply::write(&replies::too_many_connections(), &mut out);
-    if let Ok(mut stream) = stream.into_std() {
-        let _ = stream.write_all(&out);
-    }
-}
-
-impl<P: Policy, S: MailService> IntoFuture for Serve<P, S> {
+impl<P: Policy, S: MailService, L: Listener> IntoFuture for Serve<P, S, L> {
     type Output = io::Result<()>;
     type IntoFuture = BoxFuture<io::Result<()>>;
 

@@ -22,8 +22,8 @@ struct Taken {
 /// A place that is free again when this is dropped.
 #[derive(Debug)]
 pub(super) struct Slot {
-    taken: Arc<Mutex<Taken>>,
-    address: IpAddr,
+    slots: Slots,
+    address: Option<IpAddr>,
 }
 
 impl Slots {
@@ -31,28 +31,46 @@ impl Slots {
         Self { taken: Arc::default(), max, per_address_max }
     }
 
-    /// A place for a client at this address, if there is one.
-    pub(super) fn take(&self, address: IpAddr) -> Option<Slot> {
-        let address = site(address);
+    /// A place, if there is one. Without an address only the number of all counts.
+    pub(super) fn take(&self, address: Option<IpAddr>) -> Option<Slot> {
         let mut taken = lock(&self.taken);
-        let from_here = taken.by_address.get(&address).copied().unwrap_or(0);
-        if taken.all >= self.max || from_here >= self.per_address_max {
+        if taken.all >= self.max {
+            return None;
+        }
+        let address = address.map(site);
+        if !taken.add(address, self.per_address_max) {
             return None;
         }
         taken.all += 1;
-        taken.by_address.insert(address, from_here + 1);
-        Some(Slot { taken: self.taken.clone(), address })
+        Some(Slot { slots: self.clone(), address })
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut taken = lock(&self.taken);
+        let mut taken = lock(&self.slots.taken);
         taken.all -= 1;
-        if let Some(count) = taken.by_address.get_mut(&self.address) {
+        taken.remove(self.address);
+    }
+}
+
+impl Taken {
+    fn add(&mut self, address: Option<IpAddr>, max: usize) -> bool {
+        let Some(address) = address else { return true };
+        let from_here = self.by_address.get(&address).copied().unwrap_or(0);
+        if from_here >= max {
+            return false;
+        }
+        self.by_address.insert(address, from_here + 1);
+        true
+    }
+
+    fn remove(&mut self, address: Option<IpAddr>) {
+        let Some(address) = address else { return };
+        if let Some(count) = self.by_address.get_mut(&address) {
             *count -= 1;
             if *count == 0 {
-                taken.by_address.remove(&self.address);
+                self.by_address.remove(&address);
             }
         }
     }
@@ -78,7 +96,7 @@ mod tests {
     #[test]
     fn places_are_bounded_and_come_back() {
         let slots = Slots::new(3, 2);
-        let address = |text: &str| text.parse().unwrap();
+        let address = |text: &str| Some(text.parse().unwrap());
         let first = slots.take(address("2001:db8::1")).unwrap();
         let _second = slots.take(address("2001:db8::2")).unwrap();
         assert!(slots.take(address("2001:db8::3")).is_none(), "the network has its two");
