@@ -19,7 +19,7 @@ use tokio::{
 };
 use tower::ServiceExt;
 
-use crate::{MxOptions, TlsPolicy, word};
+use crate::{MxOptions, TlsFailure, TlsFailureKind, TlsPolicy, authorities::Verdict, word};
 
 /// One place to deliver to, and under which terms. Connections to equal endpoints serve each other's mails.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -41,6 +41,14 @@ pub(crate) enum Place {
 }
 
 impl Endpoint {
+    /// The address of the server, if it has one.
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        match &self.place {
+            Place::Tcp(address) => Some(address.ip()),
+            Place::Unix(_) => None,
+        }
+    }
+
     /// The server, as outcomes name it.
     pub(crate) fn relay(&self) -> Relay {
         let address = match &self.place {
@@ -60,6 +68,18 @@ pub(crate) enum ConnectError {
     NoWay(Box<Outcome>),
     /// What to say of the recipients, if no other server takes them.
     Failed(Box<Outcome>),
+    /// The same, when it is for want of TLS.
+    Insecure(Box<Outcome>, TlsFailure),
+}
+
+/// A connection that has said EHLO.
+#[derive(Debug)]
+pub(crate) struct Connected {
+    pub(crate) connection: Connection,
+    /// The address of ours that it comes from.
+    pub(crate) source: Option<IpAddr>,
+    /// What was wrong with TLS, where that is no reason not to use it.
+    pub(crate) failure: Option<TlsFailure>,
 }
 
 /// Makes connections.
@@ -75,66 +95,83 @@ impl Connector {
     }
 
     /// A connection that has said EHLO, over TLS as far as the endpoint's policy asks for it.
-    pub(crate) async fn connect(&self, endpoint: &Endpoint) -> Result<Connection, ConnectError> {
-        let mut connection = self.greet(endpoint).await?;
-        let offers_tls = connection.capabilities().starttls;
-        match &endpoint.tls {
-            TlsPolicy::Never => return Ok(connection),
-            TlsPolicy::Opportunistic if !offers_tls => return Ok(connection),
-            _ if !offers_tls => {
-                tokio::spawn(connection.quit());
-                let text =
-                    format!("{} offers no TLS, and this mail must not go without", endpoint.host);
-                return Err(failed(say_of(endpoint, Status::transient(7, 4), text)));
-            }
-            _ => {}
+    pub(crate) async fn connect(&self, endpoint: &Endpoint) -> Result<Connected, ConnectError> {
+        let mut connected = self.greet(endpoint).await?;
+        if endpoint.tls == TlsPolicy::Never {
+            return Ok(connected);
         }
-        let (config, name) = self.tls(endpoint)?;
-        match connection.start_tls(config, name).await {
-            Ok(()) => Ok(connection),
+        if !connected.connection.capabilities().starttls {
+            let reason = format!("{} offers no STARTTLS", endpoint.host);
+            let failure = TlsFailure::new(TlsFailureKind::StartTlsNotSupported, reason);
+            if endpoint.tls.allows_clear_text() {
+                return Ok(Connected { failure: Some(failure), ..connected });
+            }
+            tokio::spawn(connected.connection.quit());
+            let text =
+                format!("{} offers no TLS, and this mail must not go without", endpoint.host);
+            return Err(insecure(say_of(endpoint, Status::transient(7, 4), text), failure));
+        }
+        let (config, name, verdict) = self.tls(endpoint)?;
+        match connected.connection.start_tls(config, name).await {
+            Ok(()) => {
+                let failure = verdict.get().map(TlsFailure::of_certificate);
+                Ok(Connected { failure, ..connected })
+            }
             Err(error) if endpoint.tls.allows_clear_text() => {
                 tracing::debug!(host = endpoint.host, %error, "no TLS: going on in clear text");
+                let failure = Some(TlsFailure::of_connection(&error));
                 match error {
-                    ConnectionError::Refused { .. } if connection.is_open() => Ok(connection),
-                    _ => self.greet(endpoint).await,
+                    ConnectionError::Refused { .. } if connected.connection.is_open() => {
+                        Ok(Connected { failure, ..connected })
+                    }
+                    _ => Ok(Connected { failure, ..self.greet(endpoint).await? }),
                 }
             }
-            Err(error) => Err(failed(word::of_connection_error(&error, endpoint.relay()))),
+            Err(error) => {
+                let outcome = word::of_connection_error(&error, endpoint.relay());
+                Err(insecure(outcome, TlsFailure::of_connection(&error)))
+            }
         }
     }
 
+    /// What decides on the server's certificate, the name to ask the server for, and what is heard of a
+    /// certificate that is taken anyhow.
     fn tls(
         &self,
         endpoint: &Endpoint,
-    ) -> Result<(Arc<ClientConfig>, ServerName<'static>), ConnectError> {
-        let name = match &endpoint.tls {
-            TlsPolicy::Dane(dane) => dane.server_name(),
-            _ => &endpoint.host,
+    ) -> Result<(Arc<ClientConfig>, ServerName<'static>, Verdict), ConnectError> {
+        let mut verdict = Verdict::default();
+        let config = match &endpoint.tls {
+            TlsPolicy::Verified(authorities) => authorities.client_config(),
+            TlsPolicy::Dane(dane) => dane.client_config(),
+            TlsPolicy::Heard { authorities, .. } => {
+                let (config, heard) = authorities.hearing();
+                verdict = heard;
+                config
+            }
+            _ => self.any_certificate.clone(),
         };
-        let name = ServerName::try_from(name.to_owned());
-        match (&endpoint.tls, name, &endpoint.place) {
-            (TlsPolicy::Verified(config), Ok(name), _) => Ok((config.clone(), name)),
-            (TlsPolicy::Dane(dane), Ok(name), _) => Ok((dane.client_config(), name)),
-            (TlsPolicy::Verified(_) | TlsPolicy::Dane(_), Err(_), _) => {
+        let name = endpoint.tls.server_name(&endpoint.host).to_owned();
+        let name = match (ServerName::try_from(name), &endpoint.place) {
+            (Ok(name), _) => name,
+            (Err(_), _) if endpoint.tls.needs_name() => {
                 let text =
                     format!("No certificate can be valid for the host name {}", endpoint.host);
-                Err(failed(say_of(endpoint, Status::transient(7, 5), text)))
+                let failure =
+                    TlsFailure::new(TlsFailureKind::CertificateHostMismatch, text.clone());
+                return Err(insecure(say_of(endpoint, Status::transient(7, 5), text), failure));
             }
-            (_, Ok(name), _) => Ok((self.any_certificate.clone(), name)),
             // The name is not looked at: an underscore in it is no reason to go in clear text.
-            (_, Err(_), Place::Tcp(address)) => {
-                Ok((self.any_certificate.clone(), ServerName::from(address.ip())))
-            }
-            (_, Err(_), Place::Unix(_)) => {
-                let unspecified = IpAddr::from([0, 0, 0, 0]);
-                Ok((self.any_certificate.clone(), ServerName::from(unspecified)))
-            }
-        }
+            (Err(_), Place::Tcp(address)) => ServerName::from(address.ip()),
+            (Err(_), Place::Unix(_)) => ServerName::from(IpAddr::from([0, 0, 0, 0])),
+        };
+        Ok((config, name, verdict))
     }
 
-    async fn greet(&self, endpoint: &Endpoint) -> Result<Connection, ConnectError> {
+    async fn greet(&self, endpoint: &Endpoint) -> Result<Connected, ConnectError> {
         let limit = self.options.connect_time_max;
         let client = self.client_options(endpoint);
+        let mut source = None;
         let greeted = match (&endpoint.place, &self.options.dialer) {
             (Place::Tcp(address), Some(dialer)) => {
                 let stream = timeout(limit, dialer.clone().oneshot(*address)).await;
@@ -149,6 +186,7 @@ impl Connector {
                 if endpoint.found_in_dns && !self.options.allow_loopback && is_us(&stream) {
                     return Err(ConnectError::IsUs);
                 }
+                source = stream.local_addr().ok().map(|address| address.ip());
                 Connection::greet(stream, client).await
             }
             (Place::Unix(path), _) => {
@@ -158,7 +196,10 @@ impl Connector {
                 Connection::greet(stream, client).await
             }
         };
-        greeted.map_err(|error| failed(word::of_connection_error(&error, endpoint.relay())))
+        match greeted {
+            Ok(connection) => Ok(Connected { connection, source, failure: None }),
+            Err(error) => Err(failed(word::of_connection_error(&error, endpoint.relay()))),
+        }
     }
 
     async fn open(&self, address: SocketAddr) -> io::Result<TcpStream> {
@@ -218,4 +259,8 @@ fn say_of(endpoint: &Endpoint, status: Status, text: String) -> Outcome {
 
 fn failed(outcome: Outcome) -> ConnectError {
     ConnectError::Failed(Box::new(outcome))
+}
+
+fn insecure(outcome: Outcome, failure: TlsFailure) -> ConnectError {
+    ConnectError::Insecure(Box::new(outcome), failure)
 }

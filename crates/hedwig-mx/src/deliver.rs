@@ -4,13 +4,13 @@ use std::{net::IpAddr, path::Path, sync::Arc};
 
 use futures_util::future::join_all;
 use hedwig_envelope::{Content, Envelope, Outcome};
-use hedwig_smtp::client::{Connection, ConnectionError, Phase, SendError};
+use hedwig_smtp::client::{ConnectionError, Phase, SendError};
 
 use crate::{
     MxHost, MxOptions, Resolver, TlsPolicy,
-    connect::{ConnectError, Connector, Endpoint, Place},
+    connect::{ConnectError, Connected, Connector, Endpoint, Place},
     hosts,
-    policy::MxWay,
+    policy::{Chosen, Forbidden, Way},
     pool::{Pool, Pooled},
     sts::Policies,
     transaction::{Transaction, Weight},
@@ -65,12 +65,14 @@ impl Deliverer {
         for (host, addresses) in equals.iter().zip(addresses) {
             match addresses {
                 Ok(addresses) => {
-                    let way = MxWay { domain, host: &host.name, addresses: &addresses, secure };
-                    match self.tls_of(way, &mail.tls).await {
-                        Ok(tls) => {
-                            self.to_addresses(&host.name, &addresses.value, tls, mail).await?;
+                    let (host, port) = (host.name.as_str(), self.options.mx_port);
+                    let addresses = &addresses;
+                    let way = Way { domain, host, port, addresses, secure, exchanger: true };
+                    match self.tls_of(way, mail.wishes).await {
+                        Ok(chosen) => {
+                            self.to_addresses(host, &addresses.value, &chosen, mail).await?;
                         }
-                        Err(outcome) => mail.note(outcome.unreached()),
+                        Err(forbidden) => self.forbid(host, *forbidden, mail),
                     }
                 }
                 // The implicit MX has no other name than the domain's.
@@ -91,8 +93,8 @@ impl Deliverer {
         let host = format!("[{address}]");
         if !self.is_us(address) {
             // That it is us, if it is, is what `finish` says without another reason.
-            let tls = mail.tls.clone();
-            let _ = self.to_addresses(&host, &[address], tls, &mut mail).await;
+            let chosen = self.tls_of_address(&host, mail.wishes);
+            let _ = self.to_addresses(&host, &[address], &chosen, &mut mail).await;
         }
         mail.finish(|| word::loops_back(&host))
     }
@@ -105,34 +107,62 @@ impl Deliverer {
         lmtp: bool,
         mut mail: Transaction,
     ) -> Vec<Outcome> {
-        let addresses = match host.parse::<IpAddr>() {
-            Ok(address) => Ok(vec![address]),
-            Err(_) => self.resolver.addresses(host).await.map(|found| found.value),
-        };
-        match addresses {
-            // A route is an operator's word, and its mistakes are mended: nothing is final here.
-            Err(error) => mail.note(word::of_route_error(&error).unreached()),
-            Ok(addresses) => {
-                for address in addresses {
-                    let endpoint = Endpoint {
-                        host: host.to_owned(),
-                        place: Place::Tcp((address, port).into()),
-                        lmtp,
-                        tls: mail.tls.clone(),
-                        found_in_dns: false,
+        let (chosen, addresses) = match host.parse::<IpAddr>() {
+            Ok(address) => (self.tls_of_address(host, mail.wishes), vec![address]),
+            Err(_) => match self.resolver.addresses(host).await {
+                Ok(found) => {
+                    let way = Way {
+                        domain: host,
+                        host,
+                        port,
+                        addresses: &found,
+                        // A route is an operator's word: nobody else chose the host.
+                        secure: true,
+                        exchanger: false,
                     };
-                    if self.to_endpoint(&endpoint, &mut mail).await.is_err() || !mail.is_open() {
-                        break;
+                    match self.tls_of(way, mail.wishes).await {
+                        Ok(chosen) => (chosen, found.value),
+                        Err(forbidden) => {
+                            self.forbid(host, *forbidden, &mut mail);
+                            return mail.finish(|| word::loops_back(host));
+                        }
                     }
                 }
+                // Its mistakes are mended: nothing is final here.
+                Err(error) => {
+                    mail.note(word::of_route_error(&error).unreached());
+                    return mail.finish(|| word::loops_back(host));
+                }
+            },
+        };
+        for address in addresses {
+            let endpoint = Endpoint {
+                host: host.to_owned(),
+                place: Place::Tcp((address, port).into()),
+                lmtp,
+                tls: chosen.tls.clone(),
+                found_in_dns: false,
+            };
+            if self.to_endpoint(&endpoint, &chosen, &mut mail).await.is_err() || !mail.is_open() {
+                break;
             }
         }
         mail.finish(|| word::loops_back(host))
     }
 
+    /// Takes down why a server must not be used.
+    fn forbid(&self, host: &str, forbidden: Forbidden, mail: &mut Transaction) {
+        if let Some(report) = forbidden.report {
+            self.observe(host, None, None, &report, None);
+        }
+        let outcome = word::with_policy(forbidden.outcome, &forbidden.told);
+        mail.note(if mail.wishes.required { outcome } else { outcome.unreached() });
+    }
+
     /// To the LMTP server behind a Unix socket.
     pub(crate) async fn to_unix(&self, path: &Path, mut mail: Transaction) -> Vec<Outcome> {
         // Nobody listens on the way within a host: the socket is as good as TLS.
+        let chosen = Chosen { tls: TlsPolicy::Never, told: "on this host".into(), report: None };
         let endpoint = Endpoint {
             host: "localhost".into(),
             place: Place::Unix(path.to_owned()),
@@ -140,7 +170,7 @@ impl Deliverer {
             tls: TlsPolicy::Never,
             found_in_dns: false,
         };
-        let _ = self.to_endpoint(&endpoint, &mut mail).await;
+        let _ = self.to_endpoint(&endpoint, &chosen, &mut mail).await;
         mail.finish(|| word::loops_back("localhost"))
     }
 
@@ -148,7 +178,7 @@ impl Deliverer {
         &self,
         host: &str,
         addresses: &[IpAddr],
-        tls: TlsPolicy,
+        chosen: &Chosen,
         mail: &mut Transaction,
     ) -> Result<(), IsUs> {
         for address in addresses {
@@ -156,10 +186,10 @@ impl Deliverer {
                 host: host.to_owned(),
                 place: Place::Tcp((*address, self.options.mx_port).into()),
                 lmtp: false,
-                tls: tls.clone(),
+                tls: chosen.tls.clone(),
                 found_in_dns: true,
             };
-            self.to_endpoint(&endpoint, mail).await?;
+            self.to_endpoint(&endpoint, chosen, mail).await?;
             if !mail.is_open() {
                 break;
             }
@@ -168,18 +198,23 @@ impl Deliverer {
     }
 
     /// Offers the mail to one server, and takes down what became of it.
-    async fn to_endpoint(&self, endpoint: &Endpoint, mail: &mut Transaction) -> Result<(), IsUs> {
+    async fn to_endpoint(
+        &self,
+        endpoint: &Endpoint,
+        chosen: &Chosen,
+        mail: &mut Transaction,
+    ) -> Result<(), IsUs> {
         if mail.addresses_left == 0 {
             return Ok(());
         }
         mail.addresses_left -= 1;
         let (envelope, places) = mail.open_envelope();
-        let sent = self.send(endpoint, &envelope, &mail.content).await;
-        let requires_tls = envelope.parameters.require_tls;
+        let sent = self.send(endpoint, chosen, &envelope, &mail.content).await;
         drop(envelope);
+        let told = |outcome| word::with_policy(outcome, &chosen.told);
         match sent {
             Ok(outcomes) => {
-                for (place, outcome) in places.into_iter().zip(outcomes) {
+                for (place, outcome) in places.into_iter().zip(outcomes.into_iter().map(told)) {
                     if outcome.answer().reply.code() == SERVICE_NOT_AVAILABLE {
                         mail.note(outcome);
                     } else {
@@ -188,14 +223,18 @@ impl Deliverer {
                 }
             }
             Err(Failure::IsUs) => return Err(IsUs),
-            Err(Failure::NoWay(outcome)) => mail.weigh(Weight::NoWay, outcome.unreached()),
+            Err(Failure::NoWay(outcome)) => {
+                mail.weigh(Weight::NoWay, told(*outcome).unreached());
+            }
             Err(Failure::NoConnection(outcome)) => {
                 tracing::debug!(host = endpoint.host, reply = %outcome.answer().reply, "next host");
+                let outcome = told(*outcome);
                 // Any other mail would have met the same, unless it asked for less.
-                mail.note(if requires_tls { *outcome } else { outcome.unreached() });
+                mail.note(if mail.wishes.required { outcome } else { outcome.unreached() });
             }
             Err(Failure::Broken(broken)) => {
-                for (place, outcome) in places.into_iter().zip(broken.outcomes) {
+                let outcomes = broken.outcomes.into_iter().map(told);
+                for (place, outcome) in places.into_iter().zip(outcomes) {
                     // After the final dot another server might make a second copy (RFC 1047).
                     if broken.ambiguous || !word::is_transient(&outcome) {
                         mail.outcomes[place] = Some(outcome);
@@ -213,12 +252,18 @@ impl Deliverer {
     async fn send(
         &self,
         endpoint: &Endpoint,
+        chosen: &Chosen,
         envelope: &Envelope,
         content: &Content,
     ) -> Result<Vec<Outcome>, Failure> {
+        let requires_tls = envelope.parameters.require_tls;
         while let Some(Pooled { mut connection, mails }) = self.pool.take(endpoint) {
             if !connection.is_alive().await {
                 continue;
+            }
+            if requires_tls && !connection.capabilities().require_tls {
+                self.pool.put(endpoint, Pooled { connection, mails });
+                return Err(Failure::requiretls_needed(endpoint));
             }
             match connection.send(envelope, content).await {
                 Ok(outcomes) if connection.is_open() || !all_not_available(&outcomes) => {
@@ -229,10 +274,38 @@ impl Deliverer {
                 _ => self.pool.forget(endpoint),
             }
         }
-        let mut connection: Connection = self.connector.connect(endpoint).await?;
+        let Connected { mut connection, .. } = self.connect(endpoint, chosen, requires_tls).await?;
+        if requires_tls && !connection.capabilities().require_tls {
+            self.pool.put(endpoint, Pooled { connection, mails: 0 });
+            return Err(Failure::requiretls_needed(endpoint));
+        }
         let sent = connection.send(envelope, content).await;
         self.pool.put(endpoint, Pooled { connection, mails: 1 });
         sent.map_err(Failure::broken)
+    }
+
+    /// A new connection, whose TLS is reported.
+    async fn connect(
+        &self,
+        endpoint: &Endpoint,
+        chosen: &Chosen,
+        requires_tls: bool,
+    ) -> Result<Connected, Failure> {
+        let connected = self.connector.connect(endpoint).await;
+        let (source, failure) = match &connected {
+            Ok(connected) => (connected.source, connected.failure.as_ref()),
+            Err(ConnectError::Insecure(_, failure)) => (None, Some(failure)),
+            Err(_) => return Ok(connected?),
+        };
+        if let Some(report) = &chosen.report {
+            self.observe(&endpoint.host, endpoint.address(), source, report, failure);
+        }
+        connected.map_err(|error| match error {
+            ConnectError::Insecure(outcome, failure) if requires_tls && failure.is_unfit() => {
+                Failure::NoConnection(Box::new(word::encryption_needed(&outcome)))
+            }
+            other => other.into(),
+        })
     }
 
     /// Whether mail to this address would come back to us.
@@ -260,6 +333,10 @@ impl Failure {
     fn broken(error: SendError) -> Self {
         Self::Broken(Box::new(error))
     }
+
+    fn requiretls_needed(endpoint: &Endpoint) -> Self {
+        Self::NoConnection(Box::new(word::requiretls_needed(endpoint.relay())))
+    }
 }
 
 impl From<ConnectError> for Failure {
@@ -267,7 +344,9 @@ impl From<ConnectError> for Failure {
         match error {
             ConnectError::IsUs => Self::IsUs,
             ConnectError::NoWay(outcome) => Self::NoWay(outcome),
-            ConnectError::Failed(outcome) => Self::NoConnection(outcome),
+            ConnectError::Failed(outcome) | ConnectError::Insecure(outcome, _) => {
+                Self::NoConnection(outcome)
+            }
         }
     }
 }

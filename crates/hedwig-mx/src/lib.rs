@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod authorities;
 mod connect;
 mod dane;
 mod deliver;
@@ -10,6 +11,7 @@ mod maildir;
 mod mx;
 mod name;
 mod names;
+mod observe;
 mod options;
 mod policy;
 mod pool;
@@ -18,11 +20,14 @@ mod resolver;
 mod route;
 mod sts;
 mod tls;
+mod tls_rules;
+mod tls_session;
 mod transaction;
 mod word;
 
 pub mod dkim;
 
+pub use authorities::Authorities;
 pub use dane::Dane;
 pub use dkim::{DkimLayer, Keys};
 pub use dnssec::{DnssecSupport, TrustAnchors, TrustAnchorsError};
@@ -38,3 +43,5 @@ pub use sts::{
 #[cfg(feature = "https")]
 pub use sts::{HttpsFetcher, HttpsOptions};
 pub use tls::TlsPolicy;
+pub use tls_rules::{TlsLevel, TlsRule, TlsRuleError, TlsRules};
+pub use tls_session::{SessionPolicy, TlsFailure, TlsFailureKind, TlsObserver, TlsSession};

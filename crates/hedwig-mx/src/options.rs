@@ -1,13 +1,14 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
 use hedwig_smtp::{BoxStream, client::TimeLimits};
 use tower::util::BoxCloneSyncService;
 
-use crate::{MtaSts, Routes, TlsPolicy};
+use crate::{Authorities, MtaSts, Routes, TlsLevel, TlsObserver, TlsRules};
 
 /// Makes a connection to an address.
 pub type Dialer = BoxCloneSyncService<SocketAddr, BoxStream, io::Error>;
@@ -29,14 +30,16 @@ pub struct MxOptions {
     /// Whether an MX record may lead to this host. Without it such a destination fails with 5.4.6: whoever
     /// writes a zone must not make us talk with ourselves.
     pub allow_loopback: bool,
-    /// What is asked of TLS.
-    pub tls_policy: TlsPolicy,
-    /// Whether a host's TLSA records decide on its certificate (RFC 7672), where the policy is opportunistic
-    /// or encrypted. It takes a resolver that [validates](crate::Resolver::validating).
+    /// What is asked of TLS, of all domains and of some.
+    pub tls: TlsRules,
+    /// Who vouches for the names of servers, where a certificate has to be for one.
+    pub authorities: Authorities,
+    /// Whether a host's TLSA records decide on its certificate (RFC 7672). It takes a resolver that [validates](crate::Resolver::validating).
     pub dane: bool,
-    /// How to follow the MTA-STS policies of domains (RFC 8461), where the TLS policy is opportunistic or
-    /// encrypted and no TLSA records decide; `None` not to.
+    /// How to follow the MTA-STS policies of domains (RFC 8461), where no TLSA records decide; `None` not to.
     pub mta_sts: Option<MtaSts>,
+    /// Who is told how TLS went on each connection, for reports (RFC 8460).
+    pub tls_observer: Option<Arc<dyn TlsObserver>>,
     /// The address that IPv4 connections come from.
     pub source_ipv4: Option<Ipv4Addr>,
     /// The address that IPv6 connections come from.
@@ -73,9 +76,11 @@ impl Default for MxOptions {
             routes: Routes::default(),
             mx_port: 25,
             allow_loopback: false,
-            tls_policy: TlsPolicy::Opportunistic,
+            tls: TlsLevel::Opportunistic.into(),
+            authorities: Authorities::web(),
             dane: true,
             mta_sts: None,
+            tls_observer: None,
             source_ipv4: None,
             source_ipv6: None,
             dialer: None,

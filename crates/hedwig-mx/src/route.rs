@@ -31,8 +31,9 @@ pub struct Route {
     pub target: Target,
 }
 
+/// Which names a rule is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Pattern {
+pub(crate) enum Pattern {
     Exact(String),
     /// The name below which all names are meant.
     Below(String),
@@ -90,7 +91,7 @@ impl FromStr for Route {
 }
 
 impl Pattern {
-    fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         if text == "*" {
             return Some(Self::Any);
         }
@@ -191,15 +192,32 @@ impl Routes {
     #[must_use]
     pub fn target(&self, domain: &str) -> &Target {
         const MX: &Target = &Target::Mx;
-        if self.targets.is_empty() {
-            return MX;
+        most_exact(&self.targets, domain).map_or(MX, |(_, target)| target)
+    }
+}
+
+/// What the most exact of some patterns says of a name.
+pub(crate) fn most_exact<'a, T>(
+    rules: &'a HashMap<Pattern, T>,
+    name: &str,
+) -> Option<(&'a Pattern, &'a T)> {
+    if rules.is_empty() {
+        return None;
+    }
+    let find = |pattern| rules.get_key_value(&pattern);
+    let mut ends = name.match_indices('.').map(|(dot, _)| &name[dot + 1..]);
+    find(Pattern::Exact(name.to_owned()))
+        .or_else(|| ends.find_map(|end| find(Pattern::Below(end.to_owned()))))
+        .or_else(|| find(Pattern::Any))
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(name) => f.write_str(name),
+            Self::Below(name) => write!(f, "*.{name}"),
+            Self::Any => f.write_str("*"),
         }
-        let find = |pattern| self.targets.get(&pattern);
-        let ends = domain.match_indices('.').map(|(dot, _)| &domain[dot + 1..]);
-        find(Pattern::Exact(domain.to_owned()))
-            .or_else(|| ends.into_iter().find_map(|end| find(Pattern::Below(end.to_owned()))))
-            .or_else(|| find(Pattern::Any))
-            .unwrap_or(MX)
     }
 }
 

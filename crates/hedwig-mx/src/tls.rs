@@ -1,10 +1,6 @@
 //! What is asked of TLS, and the certificates that opportunistic TLS takes.
 
-use std::{
-    fmt,
-    hash::{Hash, Hasher},
-    sync::Arc,
-};
+use std::{fmt, sync::Arc};
 
 use rustls::{
     ClientConfig, DigitallySignedStruct, SignatureScheme,
@@ -13,24 +9,27 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
 
-use crate::Dane;
+use crate::{Authorities, Dane, authorities::client_config};
 
-/// What is asked of TLS on the way to a server.
-///
-/// The options have one for all; a host's TLSA records or a domain's MTA-STS policy choose a
-/// stricter one.
-#[derive(Clone, Default)]
+/// What is asked of TLS on one connection.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TlsPolicy {
-    /// Clear text always, for a laboratory. A mail with REQUIRETLS still goes over TLS.
+    /// Clear text always.
     Never,
     /// TLS where it is offered and works, clear text elsewhere; any certificate is taken (RFC 7435).
-    #[default]
     Opportunistic,
     /// TLS with whatever certificate, or no delivery.
     Encrypted,
-    /// TLS with a certificate that this configuration accepts for the host's name, or no delivery.
-    Verified(Arc<ClientConfig>),
+    /// Whatever the certificate, it is heard what these authorities say of it (RFC 8461 §5.1, testing).
+    Heard {
+        /// Whose word it is.
+        authorities: Authorities,
+        /// Whether without TLS there is no delivery.
+        encrypted: bool,
+    },
+    /// TLS with a certificate that these authorities vouch for, for the host's name, or no delivery.
+    Verified(Authorities),
     /// TLS with a certificate that the host's TLSA records stand for, or no delivery (RFC 7672).
     Dane(Arc<Dane>),
 }
@@ -38,63 +37,20 @@ pub enum TlsPolicy {
 impl TlsPolicy {
     /// Whether a mail may go in clear text.
     pub(crate) fn allows_clear_text(&self) -> bool {
-        matches!(self, Self::Never | Self::Opportunistic)
+        matches!(self, Self::Never | Self::Opportunistic | Self::Heard { encrypted: false, .. })
     }
 
-    /// The policy of a mail that was sent with REQUIRETLS (RFC 8689 §4.2.1): never in clear text.
-    pub(crate) fn requiring_tls(&self) -> Self {
-        if self.allows_clear_text() { Self::Encrypted } else { self.clone() }
-    }
-
-    /// Whether what a domain or a host says of its certificates may take the place of this.
-    pub(crate) fn yields_to_domain(&self) -> bool {
-        matches!(self, Self::Opportunistic | Self::Encrypted)
-    }
-
-    fn dane(&self) -> Option<&Dane> {
+    /// The name to ask the server for.
+    pub(crate) fn server_name<'a>(&'a self, host: &'a str) -> &'a str {
         match self {
-            Self::Dane(dane) => Some(dane),
-            _ => None,
+            Self::Dane(dane) => dane.server_name(),
+            _ => host,
         }
     }
 
-    /// The configuration that was given.
-    fn config(&self) -> Option<&Arc<ClientConfig>> {
-        match self {
-            Self::Verified(config) => Some(config),
-            _ => None,
-        }
-    }
-}
-
-/// Two policies are equal when a connection made under one may serve the other.
-impl PartialEq for TlsPolicy {
-    fn eq(&self, other: &Self) -> bool {
-        std::mem::discriminant(self) == std::mem::discriminant(other)
-            && self.config().map(Arc::as_ptr) == other.config().map(Arc::as_ptr)
-            && self.dane() == other.dane()
-    }
-}
-
-impl Eq for TlsPolicy {}
-
-impl Hash for TlsPolicy {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        std::mem::discriminant(self).hash(state);
-        self.config().map(Arc::as_ptr).hash(state);
-        self.dane().hash(state);
-    }
-}
-
-impl fmt::Debug for TlsPolicy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Never => "Never",
-            Self::Opportunistic => "Opportunistic",
-            Self::Encrypted => "Encrypted",
-            Self::Verified(_) => "Verified",
-            Self::Dane(_) => "Dane",
-        })
+    /// Whether the certificate must be for a name.
+    pub(crate) fn needs_name(&self) -> bool {
+        matches!(self, Self::Verified(_) | Self::Dane(_))
     }
 }
 
@@ -118,15 +74,9 @@ pub(crate) fn any_certificate() -> Arc<ClientConfig> {
 
 /// A configuration that takes the certificates that `judge` takes.
 pub(crate) fn config_judged_by(judge: impl Judge) -> Arc<ClientConfig> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
     let algorithms = provider.signature_verification_algorithms;
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("aws-lc-rs has cipher suites for the default TLS versions")
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Judged { judge, algorithms }))
-        .with_no_client_auth();
-    Arc::new(config)
+    client_config(Arc::new(Judged { judge, algorithms }))
 }
 
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use hedwig_envelope::{Content, Envelope, Outcome};
 
-use crate::{MxOptions, TlsPolicy, word};
+use crate::{MxOptions, policy::Wishes, word};
 
 /// The recipients of one mail at one destination.
 #[derive(Debug)]
@@ -12,7 +12,8 @@ pub(crate) struct Transaction {
     /// With these recipients only.
     envelope: Envelope,
     pub(crate) content: Content,
-    pub(crate) tls: TlsPolicy,
+    /// What its sender asks of TLS.
+    pub(crate) wishes: Wishes,
     /// The final word on each recipient, as far as there is one.
     pub(crate) outcomes: Vec<Option<Outcome>>,
     /// Why the servers tried so far are of no use: the weightiest reason, and of several the last.
@@ -34,10 +35,8 @@ pub(crate) enum Weight {
 
 impl Transaction {
     pub(crate) fn new(envelope: Envelope, content: Content, options: &MxOptions) -> Self {
-        let tls = &options.tls_policy;
-        let requires_tls = envelope.parameters.require_tls;
         Self {
-            tls: if requires_tls { tls.requiring_tls() } else { tls.clone() },
+            wishes: Wishes::of(&envelope, &content),
             outcomes: vec![None; envelope.recipients.len()],
             envelope,
             content,

@@ -3,7 +3,10 @@
 use hedwig_envelope::{Class, Outcome, Relay, Reply, Status};
 use hedwig_smtp::client::ConnectionError;
 
-use crate::{ResolveError, ResolveErrorKind};
+use crate::{ResolveError, ResolveErrorKind, policy::Way};
+
+/// RFC 8689 §4.2.1, RFC 7504 §5: encryption needed.
+const ENCRYPTION_NEEDED: Status = Status::permanent(7, 10);
 
 /// What we say of a recipient, about a server that we tried or about none.
 pub(crate) fn say(status: Status, text: String, relay: Option<Relay>) -> Outcome {
@@ -62,6 +65,42 @@ pub(crate) fn not_named_by_policy(host: &str, domain: &str) -> Outcome {
     say(Status::transient(7, 0), text, Some(relay))
 }
 
+/// The operator asks for TLSA records, and there are none.
+pub(crate) fn dane_required(host: &str) -> Outcome {
+    let text =
+        format!("DNSSEC vouches for no TLSA record of {host}, and mail must not go there without");
+    say(Status::transient(7, 4), text, Some(Relay::of(host)))
+}
+
+/// The mail has REQUIRETLS, and anybody may have chosen this server (RFC 8689 §4.2.1 step 2).
+pub(crate) fn not_vouched_for(Way { domain, host, .. }: Way<'_>) -> Outcome {
+    let text = format!(
+        "Neither DNSSEC nor MTA-STS vouches for {host} as a mail server of {domain}, and this mail has REQUIRETLS"
+    );
+    say(ENCRYPTION_NEEDED, text, Some(Relay::of(host)))
+}
+
+/// The same, where MTA-STS may vouch for the server later.
+pub(crate) fn may_be_vouched_for(Way { domain, host, .. }: Way<'_>) -> Outcome {
+    let text = format!(
+        "The MTA-STS policy of {domain} cannot be had, which this mail with REQUIRETLS needs for {host}"
+    );
+    say(Status::transient(7, 0), text, Some(Relay::of(host)))
+}
+
+/// The mail has REQUIRETLS, and the server has no TLS that is good enough (RFC 8689 §4.2.1).
+pub(crate) fn encryption_needed(outcome: &Outcome) -> Outcome {
+    let answer = outcome.answer();
+    let text = format!("{}; this mail has REQUIRETLS", answer.reply.text());
+    say(ENCRYPTION_NEEDED, text, answer.relay.clone())
+}
+
+/// The mail has REQUIRETLS, and the server does not know that (RFC 8689 §4.2.1 step 5).
+pub(crate) fn requiretls_needed(relay: Relay) -> Outcome {
+    let text = format!("{} does not offer REQUIRETLS, which this mail needs", relay.host);
+    say(Status::permanent(7, 30), text, Some(relay))
+}
+
 fn of_dns(error: &ResolveError) -> String {
     format!("DNS look-up of {}: {}", error.name, error.reason)
 }
@@ -85,6 +124,16 @@ pub(crate) fn of_connection_error(error: &ConnectionError, relay: Relay) -> Outc
 pub(crate) fn loops_back(host: &str) -> Outcome {
     let text = format!("{host} leads back to this host");
     say(Status::permanent(4, 6), text, None)
+}
+
+/// The same, with what was asked of TLS and by whom.
+pub(crate) fn with_policy(mut outcome: Outcome, told: &str) -> Outcome {
+    let (Outcome::Done(answer) | Outcome::Deferred(answer) | Outcome::Failed(answer)) =
+        &mut outcome;
+    if let Some(relay) = &mut answer.relay {
+        relay.tls_policy = Some(told.to_owned());
+    }
+    outcome
 }
 
 /// Whether it may go well another time.

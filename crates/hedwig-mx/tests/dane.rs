@@ -7,11 +7,11 @@ use std::sync::LazyLock;
 
 use hedwig_envelope::Outcome;
 use hedwig_lab::Delegation;
-use hedwig_mx::{Mx, MxOptions, TlsPolicy};
+use hedwig_mx::{Mx, MxOptions, TlsLevel};
 use support::{
     Dns, Fault, Manners, Server, Tls,
     certificates::{Authority, Shown, public_key, sha256},
-    deliver, host, loopback, mail, options, outcomes, short, validating,
+    deliver, host, loopback, options, short, validating,
 };
 
 /// The authority that the records mean, and one that they do not.
@@ -342,28 +342,24 @@ async fn a_connection_verified_for_one_domain_does_not_serve_another() {
 
 #[tokio::test]
 async fn the_options_may_ask_for_more_or_for_nothing() {
-    for (policy, dane, expected) in [
-        (TlsPolicy::Encrypted, true, "deferred 4.7.5"),
-        (TlsPolicy::Verified(AUTHORITY.trusting()), true, "done 2.0.0"),
-        (TlsPolicy::Never, true, "done 2.0.0"),
-        (TlsPolicy::Opportunistic, false, "done 2.0.0"),
+    for (level, dane, expected) in [
+        (TlsLevel::Encrypted, true, "deferred 4.7.5"),
+        (TlsLevel::Verified, true, "deferred 4.7.5"),
+        (TlsLevel::Verified, false, "done 2.0.0"),
+        (TlsLevel::Never, true, "done 2.0.0"),
+        (TlsLevel::Opportunistic, false, "done 2.0.0"),
+        (TlsLevel::Dane, false, "deferred 4.7.4"),
     ] {
         let lab = Lab::new(AUTHORITY.issue("mx.example.com").tls()).await;
         lab.tlsa((3, 1, 1), &[7; 32]).await;
-        let options =
-            MxOptions { tls_policy: policy.clone(), dane, ..options(lab.server.address.port()) };
+        let options = MxOptions {
+            tls: level.into(),
+            authorities: AUTHORITY.alone(),
+            dane,
+            ..options(lab.server.address.port())
+        };
         let mx = Mx::new(validating(&lab.dns), options);
         let [outcome] = deliver(&mx, ["bob@example.com"]).await;
-        assert_eq!(short(&outcome), expected, "{policy:?}, {dane}: {outcome:?}");
+        assert_eq!(short(&outcome), expected, "{level}, {dane}: {outcome:?}");
     }
-}
-
-#[tokio::test]
-async fn a_mail_that_requires_tls_has_it_verified_too() {
-    let lab = Lab::new(STRANGER.issue("mx.example.com").tls()).await;
-    lab.tlsa((3, 1, 1), &[7; 32]).await;
-    let mut mail = mail(["bob@example.com"]);
-    mail.envelope.parameters.require_tls = true;
-    let outcomes = outcomes(&lab.mx(), mail).await;
-    assert_eq!(short(&outcomes[0]), "deferred 4.7.5");
 }

@@ -84,9 +84,10 @@ fn https(web: &PolicyServer) -> HttpsOptions {
 }
 
 fn mx(server: &Server, resolver: Resolver, https: HttpsOptions) -> Mx {
-    let fetcher = HttpsFetcher::new(resolver.clone(), AUTHORITY.trusting(), https);
-    let mta_sts = Some(MtaSts::new(fetcher, AUTHORITY.trusting()));
-    Mx::new(resolver, MxOptions { mta_sts, ..options(server.address.port()) })
+    let authorities = AUTHORITY.alone();
+    let fetcher = HttpsFetcher::new(resolver.clone(), authorities.client_config(), https);
+    let mta_sts = Some(MtaSts::new(fetcher));
+    Mx::new(resolver, MxOptions { mta_sts, authorities, ..options(server.address.port()) })
 }
 
 fn shown(certificate: &str) -> Tls {

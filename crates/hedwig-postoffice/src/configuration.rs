@@ -14,7 +14,7 @@ use crate::{
     },
     road::{
         ALLOW_LOOPBACK, DANE, DKIM_KEYS, DNS, MTA_STS, OWN_ADDRESSES, PORT, ROUTE, SOURCE_IPV4,
-        SOURCE_IPV6, TLS, TRUST_ANCHORS,
+        SOURCE_IPV6, TLS, TLS_DOMAIN, TRUST_ANCHORS,
     },
 };
 
@@ -49,6 +49,7 @@ pub static SCOPE: Scope = Scope {
         &PORT,
         &ALLOW_LOOPBACK,
         &TLS,
+        &TLS_DOMAIN,
         &DANE,
         &MTA_STS,
         &OWN_ADDRESSES,

@@ -1,5 +1,5 @@
 use std::{
-    fmt, fs,
+    fs,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     str::FromStr,
@@ -10,8 +10,8 @@ use hedwig_daemon::{
     settings::{Reading, Setting},
 };
 use hedwig_mx::{
-    HttpsOptions, Keys, MtaSts, Mx, MxOptions, Resolver, ResolverConfigError, Route, TlsPolicy,
-    TrustAnchors,
+    HttpsOptions, Keys, MtaSts, Mx, MxOptions, Resolver, ResolverConfigError, Route, TlsLevel,
+    TlsRule, TlsRules, TrustAnchors,
 };
 
 pub(crate) static ROUTE: Setting = Setting::list("mx", "route", "DOMAIN=TARGET")
@@ -30,14 +30,20 @@ pub(crate) static PORT: Setting = Setting::text("mx", "port", "PORT")
 pub(crate) static ALLOW_LOOPBACK: Setting = Setting::switch("mx", "allow_loopback")
     .flag("allow-loopback")
     .help("Let an MX record lead to this host; for laboratories");
-pub(crate) static TLS: Setting = Setting::text("mx", "tls", "opportunistic|encrypted|never")
-    .help("TLS on the way to other servers: where it is offered, always, or never")
+pub(crate) static TLS: Setting = Setting::text("mx", "tls", "LEVEL")
+    .help("TLS on the way to other servers: opportunistic (where it is offered), encrypted (always), verified \
+           (with a certificate for the server's name), dane (with TLSA records), or never")
     .default("opportunistic");
-pub(crate) static DANE: Setting = Setting::switch("mx", "dane").help(
-    "Validate DNSSEC, and hold servers to the certificates that their TLSA records name (RFC 7672)",
-);
+pub(crate) static TLS_DOMAIN: Setting = Setting::list("mx", "tls_domain", "DOMAIN=LEVEL")
+    .help("The same for the mail of DOMAIN (*.name: below it), or for the server of that name in a route")
+    .example("example.org=verified");
+pub(crate) static DANE: Setting = Setting::switch("mx", "dane")
+    .help("Validate DNSSEC where the name servers pass it on, and hold servers to the certificates that their \
+           TLSA records name (RFC 7672)")
+    .default("true");
 pub(crate) static MTA_STS: Setting = Setting::switch("mx", "mta_sts")
-    .help("Fetch the MTA-STS policies of domains over HTTPS, and follow them (RFC 8461)");
+    .help("Fetch the MTA-STS policies of domains over HTTPS, and follow them (RFC 8461)")
+    .default("true");
 pub(crate) static TRUST_ANCHORS: Setting = Setting::text("dns", "trust_anchors", "FILE")
     .help("Validate DNSSEC below the root keys in FILE, as DNSKEY records, and not below IANA's");
 pub(crate) static OWN_ADDRESSES: Setting = Setting::list("mx", "own_addresses", "IP")
@@ -66,8 +72,8 @@ pub struct RoadOptions {
     pub mta_sts: bool,
     /// The keys to sign with.
     pub keys: Keys,
-    /// The routes, to be told.
-    routes: Vec<String>,
+    /// The routes and the rules on TLS, to be told.
+    told: Vec<String>,
 }
 
 impl RoadOptions {
@@ -77,7 +83,8 @@ impl RoadOptions {
         let name_server = read.optional::<NameServer>(&DNS);
         let mx_port = read.one(&PORT);
         let allow_loopback = read.one(&ALLOW_LOOPBACK);
-        let tls = read.one::<Tls>(&TLS);
+        let tls = read.one::<TlsLevel>(&TLS);
+        let tls_domains = read.many::<TlsRule>(&TLS_DOMAIN);
         let own_addresses = read.many::<IpAddr>(&OWN_ADDRESSES);
         let source_ipv4 = read.optional(&SOURCE_IPV4);
         let source_ipv6 = read.optional(&SOURCE_IPV6);
@@ -91,19 +98,23 @@ impl RoadOptions {
             routes: routes.iter().map(|route| route.route.clone()).collect(),
             mx_port: mx_port?,
             allow_loopback: allow_loopback?,
-            tls_policy: tls?.0,
+            tls: TlsRules::new(tls?, tls_domains.clone()?),
             source_ipv4: source_ipv4?,
             source_ipv6: source_ipv6?,
             ..MxOptions::default()
         };
-        let routes = routes.into_iter().map(|route| route.text).collect();
+        warn_of_dane(read, tls?, &tls_domains.clone()?, trust_anchors.as_ref()?.is_some());
+        let mut told: Vec<String> =
+            routes.into_iter().map(|route| format!("route: {}", route.text)).collect();
+        told.push(format!("TLS: {}", tls?));
+        told.extend(tls_domains?.iter().map(|rule| format!("TLS: {rule}")));
         Some(Self {
             mx,
             name_server: name_server?.map(|s| s.0),
             trust_anchors: trust_anchors?,
             mta_sts: mta_sts?,
             keys: keys?,
-            routes,
+            told,
         })
     }
 
@@ -136,8 +147,7 @@ impl RoadOptions {
 
     /// What `check` says.
     pub(crate) fn describe(&self) -> Vec<String> {
-        let mut lines: Vec<String> =
-            self.routes.iter().map(|route| format!("route: {route}")).collect();
+        let mut lines = self.told.clone();
         lines.push(match self.name_server {
             Some(address) => format!("name server: {address}"),
             None => "name server: the system's".to_owned(),
@@ -162,6 +172,15 @@ impl RoadOptions {
             lines.push("DKIM: no keys, mail is not signed".to_owned());
         }
         lines
+    }
+}
+
+/// Who asks for DANE and turns it off gets no mail delivered.
+fn warn_of_dane(read: &mut Reading<'_>, tls: TlsLevel, rules: &[TlsRule], validates: bool) {
+    let asks = |level| level == TlsLevel::Dane;
+    let setting = if asks(tls) { &TLS } else { &TLS_DOMAIN };
+    if !validates && (asks(tls) || rules.iter().any(|rule| asks(rule.level))) {
+        read.warn(setting, "mail that must go by DANE waits for ever: [mx] dane is false");
     }
 }
 
@@ -210,29 +229,5 @@ impl FromStr for NameServer {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let address = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
         address.or_else(|_| text.parse()).map(Self)
-    }
-}
-
-struct Tls(TlsPolicy);
-
-impl FromStr for Tls {
-    type Err = TlsError;
-
-    fn from_str(text: &str) -> Result<Self, TlsError> {
-        match text {
-            "opportunistic" => Ok(Self(TlsPolicy::Opportunistic)),
-            "encrypted" => Ok(Self(TlsPolicy::Encrypted)),
-            "never" => Ok(Self(TlsPolicy::Never)),
-            _ => Err(TlsError),
-        }
-    }
-}
-
-#[derive(Debug)]
-struct TlsError;
-
-impl fmt::Display for TlsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TLS is opportunistic, encrypted or never")
     }
 }

@@ -126,15 +126,16 @@ fn check_tells_what_a_right_configuration_amounts_to() {
         "it is queued in: /var/spool/hedwig-postoffice",
         "route: example.org=lmtp://[::1]:24",
         "DKIM: no keys, mail is not signed",
-        "DANE: off",
-        "MTA-STS: off",
+        "TLS: opportunistic",
+        "DANE: on, if the name servers pass DNSSEC on; the log says so",
+        "MTA-STS: on",
     ] {
         assert!(out.lines().any(|found| found == line), "{line} is not in\n{out}");
     }
 }
 
 #[test]
-fn dane_is_on_where_it_is_asked_for() {
+fn dane_and_mta_sts_are_on_and_may_be_turned_off() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).display().to_string();
     let (file, keys) = (path("postoffice.toml"), path("root.key"));
@@ -142,10 +143,14 @@ fn dane_is_on_where_it_is_asked_for() {
         std::fs::write(&file, text).unwrap();
         run(&["check", "--hostname", "mx.example.org", "--config", &file])
     };
-    let (code, out, _) = check("");
-    assert_eq!((code, out.contains("DANE: off")), (0, true), "{out}");
-    let (code, out, _) = check("[mx]\ndane = true\n");
-    assert_eq!((code, out.contains("DANE: on")), (0, true), "{out}");
+    let (code, out, _) = check("[mx]\ndane = false\nmta_sts = false\n");
+    assert_eq!(code, 0);
+    assert!(out.contains("DANE: off") && out.contains("MTA-STS: off"), "{out}");
+    let (code, out, _) = check("[mx]\ndane = false\ntls_domain = [\"*.example.org=dane\"]\n");
+    assert_eq!(code, 0);
+    assert!(out.contains("TLS: *.example.org=dane") && out.contains("waits for ever"), "{out}");
+    let (code, _, error) = check("[mx]\ntls_domain = [\"example.org=strict\"]\n");
+    assert_eq!((code, error.contains("example.org=strict")), (78, true), "{error}");
 
     let anchors = format!("[mx]\ndane = true\n[dns]\ntrust_anchors = {keys:?}\n");
     let (code, _, error) = check(&anchors);

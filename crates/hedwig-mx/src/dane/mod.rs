@@ -39,6 +39,11 @@ impl Dane {
         &self.names[0]
     }
 
+    /// The records, as zone files have them.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.records.iter().map(ToString::to_string).collect()
+    }
+
     /// A configuration that takes the certificates that the records stand for.
     pub(crate) fn client_config(self: &Arc<Self>) -> Arc<ClientConfig> {
         verify::client_config(Arc::clone(self))

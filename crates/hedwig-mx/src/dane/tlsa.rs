@@ -1,5 +1,7 @@
 //! TLSA records: which can be followed, and what they match (RFC 6698 §2.1, RFC 7671).
 
+use std::fmt;
+
 use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, SHA512, SHA512_OUTPUT_LEN, digest};
 use hickory_resolver::proto::rr::rdata::{
     TLSA,
@@ -121,6 +123,27 @@ impl Tlsa {
     }
 }
 
+/// The data of the record, as a zone file has it (RFC 6698 §2.2).
+impl fmt::Display for Tlsa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let usage = match self.usage {
+            Usage::DaneTa => 2,
+            Usage::DaneEe => 3,
+        };
+        let selector = match self.selector {
+            Part::Certificate => 0,
+            Part::PublicKey => 1,
+        };
+        let (matching, data) = match &self.association {
+            Association::Whole(data) => (0, data),
+            Association::Sha256(data) => (1, data),
+            Association::Sha512(data) => (2, data),
+        };
+        write!(f, "{usage} {selector} {matching} ")?;
+        data.iter().try_for_each(|byte| write!(f, "{byte:02X}"))
+    }
+}
+
 impl Association {
     fn is_of(&self, data: &[u8]) -> bool {
         match self {
@@ -181,6 +204,7 @@ mod tests {
                 let [tlsa] = &usable([&record].into_iter())[..] else { panic!("{record}") };
                 assert!(tlsa.is_end_entity(&ours), "{record}");
                 assert!(!tlsa.is_end_entity(&other), "{record}");
+                assert_eq!(tlsa.to_string().split(' ').nth(2), Some(matching.to_string().as_str()));
             }
         }
     }

@@ -9,7 +9,7 @@ use std::{
 use tokio::{sync::Mutex as AsyncMutex, time::Instant};
 
 use super::{FetchError, MtaSts, StsPolicy, record::policy_id};
-use crate::Resolver;
+use crate::{Resolver, TlsFailure, TlsFailureKind};
 
 /// RFC 8461 §3.3: after a failure, no other attempt for five minutes.
 const FAILURE_KEPT: Duration = Duration::from_secs(300);
@@ -34,8 +34,28 @@ struct Slot {
 #[derive(Debug, Default)]
 struct Known {
     policy: Option<Cached>,
-    /// The id of the policy that could not be had, and when that was.
-    failure: Option<(String, Instant)>,
+    failure: Option<Failed>,
+}
+
+/// A policy that could not be had.
+#[derive(Debug)]
+struct Failed {
+    id: String,
+    since: Instant,
+    reason: TlsFailure,
+}
+
+/// What a domain says of its exchangers.
+#[derive(Clone, Debug)]
+pub(crate) enum Said {
+    /// Nothing.
+    Nothing,
+    /// This, under this id.
+    Policy { id: String, policy: Arc<StsPolicy> },
+    /// It has a policy, which cannot be had.
+    NotHad(TlsFailure),
+    /// Nobody knows whether it has a policy.
+    Unknown,
 }
 
 #[derive(Debug)]
@@ -50,39 +70,50 @@ impl Policies {
         Self { sts, domains: Mutex::default() }
     }
 
-    pub(crate) fn sts(&self) -> &MtaSts {
-        &self.sts
-    }
-
     /// The policy that a domain has now (RFC 8461 §5.1): what its zone tells of, if that can be had, else what
     /// is known and not too old.
-    pub(crate) async fn of_domain(
-        &self,
-        resolver: &Resolver,
-        domain: &str,
-    ) -> Option<Arc<StsPolicy>> {
-        let id = policy_id(resolver, domain).await;
+    pub(crate) async fn of_domain(&self, resolver: &Resolver, domain: &str) -> Said {
+        // No record, or none to be had: RFC 8461 §3.1 goes on as if there were none, and §5.1 with what is known.
+        let (id, otherwise) = match policy_id(resolver, domain).await {
+            Ok(id) => (id, Said::Nothing),
+            Err(_) => (None, Said::Unknown),
+        };
         // A domain without policies takes no room.
-        let known = self.known(domain, id.is_some())?;
+        let Some(known) = self.known(domain, id.is_some()) else { return otherwise };
         let mut known = known.lock().await;
+        let told = id.is_some();
         if let Some(id) = id.filter(|id| known.is_outdated(id)) {
             match self.fetch(domain).await {
                 Ok(policy) => known.keep(id, policy),
-                Err(error) => {
-                    tracing::warn!(domain, %error, "no MTA-STS policy can be had");
-                    known.failure = Some((id, Instant::now()));
+                Err(reason) => {
+                    let why = &reason.reason;
+                    tracing::warn!(domain, error = why, "no MTA-STS policy can be had");
+                    known.failure = Some(Failed { id, since: Instant::now(), reason });
                 }
             }
         }
-        known.valid()
+        match (known.valid(), &known.failure) {
+            (Some(cached), _) => {
+                Said::Policy { id: cached.id.clone(), policy: Arc::clone(&cached.policy) }
+            }
+            (None, Some(failed)) if told => Said::NotHad(failed.reason.clone()),
+            (None, _) => otherwise,
+        }
     }
 
-    async fn fetch(&self, domain: &str) -> Result<StsPolicy, FetchError> {
-        let text = self.sts.fetcher.fetch(domain).await?;
+    async fn fetch(&self, domain: &str) -> Result<StsPolicy, TlsFailure> {
+        let text = self.sts.fetcher.fetch(domain).await.map_err(|error| {
+            let kind = match &error {
+                FetchError::Untrusted(_) => TlsFailureKind::StsWebpkiInvalid,
+                FetchError::Failed(_) => TlsFailureKind::StsPolicyFetchError,
+            };
+            TlsFailure::new(kind, error.to_string())
+        })?;
+        let invalid = |reason: String| TlsFailure::new(TlsFailureKind::StsPolicyInvalid, reason);
         if text.len() > super::POLICY_BYTES_MAX {
-            return Err(FetchError("it is too long".into()));
+            return Err(invalid("it is too long".into()));
         }
-        text.parse().map_err(|error: super::PolicyError| FetchError(error.to_string()))
+        text.parse().map_err(|error: super::PolicyError| invalid(error.to_string()))
     }
 
     fn known(&self, domain: &str, or_new: bool) -> Option<Arc<AsyncMutex<Known>>> {
@@ -105,8 +136,7 @@ impl Policies {
 impl Known {
     /// Whether the policy of this id is to be asked for.
     fn is_outdated(&self, id: &str) -> bool {
-        let failed =
-            |(failed, since): &(String, Instant)| failed == id && since.elapsed() < FAILURE_KEPT;
+        let failed = |failed: &Failed| failed.id == id && failed.since.elapsed() < FAILURE_KEPT;
         if self.failure.as_ref().is_some_and(failed) {
             return false;
         }
@@ -119,10 +149,9 @@ impl Known {
         self.failure = None;
     }
 
-    fn valid(&self) -> Option<Arc<StsPolicy>> {
+    fn valid(&self) -> Option<&Cached> {
         let cached = self.policy.as_ref();
-        let valid = cached.filter(|cached| cached.fetched.elapsed() < cached.policy.max_age)?;
-        Some(Arc::clone(&valid.policy))
+        cached.filter(|cached| cached.fetched.elapsed() < cached.policy.max_age)
     }
 }
 
@@ -167,7 +196,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_failed_is_asked_for_again_after_five_minutes_or_at_once_under_another_id() {
-        let known = Known { policy: None, failure: Some(("1".into(), Instant::now())) };
+        let reason = TlsFailure::new(TlsFailureKind::StsPolicyFetchError, "404");
+        let failed = Failed { id: "1".into(), since: Instant::now(), reason };
+        let known = Known { policy: None, failure: Some(failed) };
         assert!(!known.is_outdated("1"));
         assert!(known.is_outdated("2"));
         tokio::time::advance(FAILURE_KEPT).await;

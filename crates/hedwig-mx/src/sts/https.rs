@@ -1,18 +1,18 @@
 //! Fetches policies over HTTPS.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
-use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
+use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{FetchError, Fetching, MtaSts, POLICY_BYTES_MAX, PolicyFetcher};
-use crate::Resolver;
+use crate::{Authorities, Resolver, tls_session::rustls_error};
 
 /// How policies are fetched.
 #[derive(Clone, Debug)]
@@ -70,22 +70,27 @@ impl HttpsFetcher {
     async fn connect(&self, host: &str) -> Result<TlsStream<TcpStream>, FetchError> {
         let name = ServerName::try_from(host.to_owned()).map_err(|error| failed(&error))?;
         let found = self.resolver.addresses(host).await.map_err(|error| failed(&error))?;
-        let mut last = FetchError(format!("{host} has no address"));
+        let mut last = FetchError::Failed(format!("{host} has no address"));
         for address in found.value {
             let canonical = address.to_canonical();
             if !self.options.allow_loopback
                 && (canonical.is_loopback() || canonical.is_unspecified())
             {
-                last = FetchError(format!("{host} leads to this host"));
+                last = FetchError::Failed(format!("{host} leads to this host"));
                 continue;
             }
             let address = SocketAddr::from((address, self.options.port));
             match TcpStream::connect(address).await {
                 Ok(stream) => {
                     let connector = TlsConnector::from(self.certificates.clone());
-                    return connector.connect(name, stream).await.map_err(|error| failed(&error));
+                    return connector
+                        .connect(name, stream)
+                        .await
+                        .map_err(|error| untrusted(&error));
                 }
-                Err(error) => last = FetchError(format!("no connection to {address}: {error}")),
+                Err(error) => {
+                    last = FetchError::Failed(format!("no connection to {address}: {error}"));
+                }
             }
         }
         Err(last)
@@ -97,7 +102,8 @@ impl PolicyFetcher for HttpsFetcher {
         Box::pin(async move {
             let limit = self.options.time_max;
             let fetched = timeout(limit, self.get(domain)).await;
-            fetched.unwrap_or_else(|_| Err(FetchError(format!("it took more than {limit:?}"))))
+            fetched
+                .unwrap_or_else(|_| Err(FetchError::Failed(format!("it took more than {limit:?}"))))
         })
     }
 }
@@ -107,34 +113,23 @@ impl MtaSts {
     /// know.
     #[must_use]
     pub fn from_web(resolver: Resolver, options: HttpsOptions) -> Self {
-        let certificates = web_certificates();
-        Self::new(HttpsFetcher::new(resolver, certificates.clone(), options), certificates)
+        let certificates = Authorities::web().client_config();
+        Self::new(HttpsFetcher::new(resolver, certificates, options))
     }
-}
-
-fn web_certificates() -> Arc<ClientConfig> {
-    let roots: RootCertStore = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("aws-lc-rs has cipher suites for the default TLS versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Arc::new(config)
 }
 
 /// RFC 8461 §3.3: nothing but 200 counts, a redirect neither.
 async fn text(response: Response<Incoming>) -> Result<String, FetchError> {
     if response.status() != StatusCode::OK {
-        return Err(FetchError(format!("the server said {}", response.status())));
+        return Err(FetchError::Failed(format!("the server said {}", response.status())));
     }
     let kind = response.headers().get(header::CONTENT_TYPE);
     let kind = kind.and_then(|kind| kind.to_str().ok()).and_then(|kind| kind.split(';').next());
     if !kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/plain")) {
-        return Err(FetchError("it is not text/plain".into()));
+        return Err(FetchError::Failed("it is not text/plain".into()));
     }
     let body = Limited::new(response.into_body(), POLICY_BYTES_MAX).collect().await;
-    let body = body.map_err(|error| FetchError(error.to_string()))?.to_bytes();
+    let body = body.map_err(|error| FetchError::Failed(error.to_string()))?.to_bytes();
     String::from_utf8(body.into()).map_err(|error| failed(&error))
 }
 
@@ -146,5 +141,13 @@ fn failed(error: &dyn std::error::Error) -> FetchError {
         text = format!("{text}: {inner}");
         source = inner.source();
     }
-    FetchError(text)
+    FetchError::Failed(text)
+}
+
+/// What a handshake failed with.
+fn untrusted(error: &io::Error) -> FetchError {
+    match rustls_error(error) {
+        Some(rustls::Error::InvalidCertificate(_)) => FetchError::Untrusted(error.to_string()),
+        _ => failed(error),
+    }
 }

@@ -8,9 +8,7 @@ mod record;
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
-use rustls::ClientConfig;
-
-pub(crate) use cache::Policies;
+pub(crate) use cache::{Policies, Said};
 #[cfg(feature = "https")]
 pub use https::{HttpsFetcher, HttpsOptions};
 pub(crate) use policy::Mode;
@@ -21,17 +19,15 @@ pub use policy::{PolicyError, StsPolicy};
 pub struct MtaSts {
     /// Where policies come from.
     pub fetcher: Arc<dyn PolicyFetcher>,
-    /// What accepts the certificates of exchangers: for the authorities that all sides know (RFC 8461 §4.2).
-    pub certificates: Arc<ClientConfig>,
     /// How many domains' policies are kept. The one used longest ago goes first.
     pub policies_max: usize,
 }
 
 impl MtaSts {
-    /// Follows policies that come from `fetcher`; exchangers show certificates that `certificates` accepts.
+    /// Follows policies that come from `fetcher`.
     #[must_use]
-    pub fn new(fetcher: impl PolicyFetcher, certificates: Arc<ClientConfig>) -> Self {
-        Self { fetcher: Arc::new(fetcher), certificates, policies_max: 10_000 }
+    pub fn new(fetcher: impl PolicyFetcher) -> Self {
+        Self { fetcher: Arc::new(fetcher), policies_max: 10_000 }
     }
 }
 
@@ -58,5 +54,11 @@ pub const POLICY_BYTES_MAX: usize = 64 * 1024;
 
 /// Why there is no policy's text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct FetchError(pub String);
+pub enum FetchError {
+    /// The web server's certificate is not trusted.
+    #[error("{0}")]
+    Untrusted(String),
+    /// Anything else.
+    #[error("{0}")]
+    Failed(String),
+}

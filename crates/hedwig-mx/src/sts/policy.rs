@@ -23,7 +23,7 @@ pub struct StsPolicy {
 pub(crate) enum Mode {
     /// Not to deliver there.
     Enforce,
-    /// To deliver, and to report, which is not done yet.
+    /// To deliver, and to report.
     Testing,
     /// Nothing: there is no policy any more.
     None,
@@ -38,6 +38,24 @@ impl StsPolicy {
             Some(suffix) => above == Some(suffix),
             None => pattern == host,
         })
+    }
+
+    /// Its lines, as reports show them (RFC 8460 §4.4).
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let mode = match self.mode {
+            Mode::Enforce => "enforce",
+            Mode::Testing => "testing",
+            Mode::None => "none",
+        };
+        let mut lines = vec!["version: STSv1".to_owned(), format!("mode: {mode}")];
+        lines.extend(self.patterns.iter().map(|pattern| format!("mx: {pattern}")));
+        lines.push(format!("max_age: {}", self.max_age.as_secs()));
+        lines
+    }
+
+    /// The hosts that it names, and the patterns for them.
+    pub(crate) fn patterns(&self) -> &[String] {
+        &self.patterns
     }
 }
 
@@ -140,6 +158,7 @@ mod tests {
             assert_eq!(policy.mode, Mode::Enforce);
             assert_eq!(policy.max_age, Duration::from_secs(604_800));
             assert_eq!(policy.patterns, ["mail.example.com", "*.example.net"]);
+            assert_eq!(policy.lines().join("\n").parse(), Ok(policy));
         }
     }
 

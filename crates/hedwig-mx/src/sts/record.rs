@@ -2,18 +2,27 @@
 
 use hickory_resolver::proto::rr::{RData, RecordType};
 
-use crate::Resolver;
+use crate::{ResolveError, Resolver};
 
 /// The id of the policy that a domain has now; `None` when its zone tells of none, or of several.
-pub(super) async fn policy_id(resolver: &Resolver, domain: &str) -> Option<String> {
-    // No record, or none to be had: RFC 8461 §3.1 goes on as if there were none, and §5.1 with what is known.
-    let found = resolver.look_up(&format!("_mta-sts.{domain}"), RecordType::TXT).await.ok()?;
+///
+/// # Errors
+/// When nobody knows.
+pub(super) async fn policy_id(
+    resolver: &Resolver,
+    domain: &str,
+) -> Result<Option<String>, ResolveError> {
+    let found = match resolver.look_up(&format!("_mta-sts.{domain}"), RecordType::TXT).await {
+        Ok(found) => found,
+        Err(error) if error.kind.is_transient() => return Err(error),
+        Err(_) => return Ok(None),
+    };
     let mut records = found.value.iter().filter_map(|data| match data {
         RData::TXT(text) => String::from_utf8(text.txt_data.concat()).ok().filter(|t| is_sts(t)),
         _ => None,
     });
-    let record = records.next()?;
-    if records.next().is_some() { None } else { id(&record) }
+    let record = records.next();
+    Ok(record.filter(|_| records.next().is_none()).as_deref().and_then(id))
 }
 
 fn is_sts(record: &str) -> bool {

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use hedwig_mx::Authorities;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::{
-    ClientConfig, RootCertStore, ServerConfig,
+    RootCertStore, ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer},
     server::ParsedCertificate,
 };
@@ -36,21 +37,54 @@ impl Authority {
 
     /// A certificate for this name, good for long.
     pub(crate) fn issue(&self, name: &str) -> Shown {
-        self.issue_until(name, 4000)
+        self.issue_for(name, &KeyPair::generate().unwrap())
+    }
+
+    /// The same, with a key that others may have too.
+    pub(crate) fn issue_for(&self, name: &str, key: &KeyPair) -> Shown {
+        self.issue_until(name, 4000, key)
     }
 
     /// A certificate for this name that was good once.
     pub(crate) fn issue_expired(&self, name: &str) -> Shown {
-        self.issue_until(name, 2001)
+        self.issue_expired_for(name, &KeyPair::generate().unwrap())
     }
 
-    fn issue_until(&self, name: &str, year: i32) -> Shown {
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.not_before = date_time_ymd(2000, 1, 1);
-        params.not_after = date_time_ymd(year, 1, 1);
+    /// The same, with a key that others may have too.
+    pub(crate) fn issue_expired_for(&self, name: &str, key: &KeyPair) -> Shown {
+        self.issue_until(name, 2001, key)
+    }
+
+    fn issue_until(&self, name: &str, year: i32, key: &KeyPair) -> Shown {
+        let certificate = params(name, year).signed_by(key, &self.issuer).unwrap().der().clone();
+        Shown::new(vec![certificate, self.certificate.clone()], key)
+    }
+
+    /// This authority and nobody else.
+    pub(crate) fn alone(&self) -> Authorities {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.clone()).unwrap();
+        Authorities::of(roots).unwrap()
+    }
+}
+
+fn params(name: &str, year: i32) -> CertificateParams {
+    let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    params.not_before = date_time_ymd(2000, 1, 1);
+    params.not_after = date_time_ymd(year, 1, 1);
+    params
+}
+
+impl Shown {
+    /// A certificate for this name that nobody but its owner vouches for.
+    pub(crate) fn self_signed(name: &str) -> Self {
         let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap().der().clone();
-        let chain = vec![certificate.clone(), self.certificate.clone()];
+        let certificate = params(name, 4000).self_signed(&key).unwrap().der().clone();
+        Self::new(vec![certificate], &key)
+    }
+
+    fn new(chain: Vec<CertificateDer<'static>>, key: &KeyPair) -> Self {
+        let certificate = chain[0].clone();
         let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
@@ -59,24 +93,9 @@ impl Authority {
             .with_no_client_auth()
             .with_single_cert(chain, key)
             .unwrap();
-        Shown { certificate, config: Arc::new(config) }
+        Self { certificate, config: Arc::new(config) }
     }
 
-    /// A configuration that trusts this authority and nobody else.
-    pub(crate) fn trusting(&self) -> Arc<ClientConfig> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.certificate.clone()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Arc::new(config)
-    }
-}
-
-impl Shown {
     /// A server that shows it.
     pub(crate) fn tls(&self) -> Tls {
         Tls::Works(TlsAcceptor::from(self.config.clone()))

@@ -81,3 +81,9 @@ pub(crate) fn short(outcome: &Outcome) -> String {
 pub(crate) fn host(outcome: &Outcome) -> &str {
     outcome.answer().relay.as_ref().map_or("", |relay| relay.host.as_str())
 }
+
+/// What an outcome tells of the TLS policy.
+pub(crate) fn tls_policy(outcome: &Outcome) -> &str {
+    let relay = outcome.answer().relay.as_ref();
+    relay.and_then(|relay| relay.tls_policy.as_deref()).unwrap_or("")
+}

@@ -28,6 +28,8 @@ pub(crate) struct Manners {
     /// In LMTP, after the final dot, for recipients that begin with the text.
     pub(crate) contents: Vec<(&'static str, String)>,
     pub(crate) tls: Tls,
+    /// Whether it offers REQUIRETLS, over TLS (RFC 8689 §4.1).
+    pub(crate) require_tls: bool,
     /// Hangs up after so many mails, without having been asked.
     pub(crate) mails_max: usize,
     /// What it says then, if anything.
@@ -59,6 +61,7 @@ impl Default for Manners {
             content: "250 2.0.0 taken".into(),
             contents: Vec::new(),
             tls: Tls::NotOffered,
+            require_tls: true,
             mails_max: usize::MAX,
             goodbye: None,
             waits_with_goodbye: false,
@@ -138,8 +141,12 @@ impl Server {
     }
 
     pub(crate) fn commands(&self, verb: &str) -> usize {
+        self.command_lines(verb).len()
+    }
+
+    pub(crate) fn command_lines(&self, verb: &str) -> Vec<String> {
         let log = self.log.lock().unwrap();
-        log.commands.iter().filter(|line| line.to_uppercase().starts_with(verb)).count()
+        log.commands.iter().filter(|line| line.to_uppercase().starts_with(verb)).cloned().collect()
     }
 }
 
@@ -267,8 +274,10 @@ impl Session {
         }
         let offers = !self.encrypted && !matches!(self.manners.tls, Tls::NotOffered);
         let tls = if offers { "250-STARTTLS\r\n" } else { "" };
-        let rest = "250-PIPELINING\r\n250-8BITMIME\r\n250-REQUIRETLS\r\n250 ENHANCEDSTATUSCODES";
-        self.say(&format!("250-server.example\r\n{tls}{rest}")).await
+        let requires = self.encrypted && self.manners.require_tls;
+        let requires = if requires { "250-REQUIRETLS\r\n" } else { "" };
+        let rest = "250-PIPELINING\r\n250-8BITMIME\r\n250 ENHANCEDSTATUSCODES";
+        self.say(&format!("250-server.example\r\n{tls}{requires}{rest}")).await
     }
 
     async fn data(&mut self, sender: &str, recipients: &[String]) -> io::Result<()> {
