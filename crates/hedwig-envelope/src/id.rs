@@ -21,6 +21,13 @@ impl MailId {
         Self(Ulid::from_parts(milliseconds, random))
     }
 
+    /// When the mail came to be, to the millisecond.
+    #[must_use]
+    pub fn created_at(self) -> Timestamp {
+        let milliseconds = i64::try_from(self.0.timestamp_ms()).unwrap_or(i64::MAX);
+        Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::MAX)
+    }
+
     /// The id as 16 bytes, most significant first.
     #[must_use]
     pub fn to_bytes(self) -> [u8; 16] {
@@ -89,6 +96,7 @@ mod tests {
     fn text_and_bytes_name_the_same_mail() {
         let id = MailId::new(Timestamp::from_second(1_790_000_000).unwrap(), 42);
         assert_eq!(id.to_string().parse(), Ok(id));
+        assert_eq!(id.created_at(), Timestamp::from_second(1_790_000_000).unwrap());
         assert_eq!(MailId::from_bytes(id.to_bytes()), id);
         assert!("not an id".parse::<MailId>().is_err());
     }

@@ -49,6 +49,19 @@ impl Refusal {
         Self { kind, reply: Reply::with_status(code, status, text), retry_after: None }
     }
 
+    /// The refusal at the heart of an error, if there is one.
+    #[must_use]
+    pub fn of(error: &BoxError) -> Option<&Self> {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error.as_ref());
+        while let Some(error) = cause {
+            if let Some(refusal) = error.downcast_ref() {
+                return Some(refusal);
+            }
+            cause = error.source();
+        }
+        None
+    }
+
     /// The same refusal, with a time after which to try again.
     #[must_use]
     pub fn retry_after(self, delay: Duration) -> Self {
@@ -73,11 +86,11 @@ impl std::error::Error for Refusal {}
 /// that wants to say more maps that layer's error to a [`Refusal`] where it is built.
 #[must_use]
 pub fn rescue(error: &BoxError) -> Refusal {
+    if let Some(refusal) = Refusal::of(error) {
+        return refusal.clone();
+    }
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error.as_ref());
     while let Some(error) = cause {
-        if let Some(refusal) = error.downcast_ref::<Refusal>() {
-            return refusal.clone();
-        }
         if error.is::<tower::load_shed::error::Overloaded>() {
             return Refusal::new(RefusalKind::Unavailable, "Too busy just now, try again later");
         }

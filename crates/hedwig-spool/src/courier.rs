@@ -6,10 +6,14 @@ use tokio::{
     task::{JoinError, JoinSet},
 };
 
-use crate::{Claim, Schedule, Spool, SpoolError, errand::Errand, schedule::later};
+use crate::{
+    Rates, Schedule, Sharing, Spool, SpoolError, errand::Errand, pace::PaceOptions, schedule::later,
+};
 
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
 const LONGEST_SLEEP: Duration = Duration::from_hours(1);
+/// A destination that is at fault is tried by one mail at least as often: that costs it little.
+const LONGEST_REST: Duration = Duration::from_mins(30);
 
 /// What has happened to the recipients of a mail that its sender may have to be told of (the `Action`
 /// field of RFC 3464 §2.3.3).
@@ -35,8 +39,15 @@ pub struct CourierOptions {
     pub schedule: Schedule,
     /// So many units are under way at most.
     pub concurrency: usize,
-    /// So many of them to one destination.
+    /// So many of them to one destination at most. It begins with five, grows while the destination answers
+    /// well and quickly, and shrinks when it breaks off or will not talk.
     pub concurrency_per_destination: usize,
+    /// So many of them from one sender.
+    pub concurrency_per_sender: usize,
+    /// How many mails the destinations get in a time.
+    pub rates: Rates,
+    /// Which destinations have the same servers, and so share what is said of them here.
+    pub sharing: Option<Sharing>,
     /// After how long a sender is told, once, that the mail still waits; `None` for never.
     pub delay_warning: Option<Duration>,
     /// Who writes the reports to senders; `None` and nobody is told anything.
@@ -49,6 +60,9 @@ impl Default for CourierOptions {
             schedule: Schedule::default(),
             concurrency: 512,
             concurrency_per_destination: 32,
+            concurrency_per_sender: usize::MAX,
+            rates: Rates::default(),
+            sharing: None,
             delay_warning: Some(Duration::from_hours(4)),
             reporter: None,
         }
@@ -61,8 +75,24 @@ impl fmt::Debug for CourierOptions {
             .field("schedule", &self.schedule)
             .field("concurrency", &self.concurrency)
             .field("concurrency_per_destination", &self.concurrency_per_destination)
+            .field("concurrency_per_sender", &self.concurrency_per_sender)
+            .field("rates", &self.rates)
             .field("delay_warning", &self.delay_warning)
             .finish_non_exhaustive()
+    }
+}
+
+impl CourierOptions {
+    fn pace(&self) -> PaceOptions {
+        let longest = self.schedule.longest.min(LONGEST_REST);
+        PaceOptions {
+            rest: Schedule { longest, ..self.schedule },
+            expiry: self.schedule.expiry,
+            per_destination_max: self.concurrency_per_destination.max(1),
+            per_sender_max: self.concurrency_per_sender.max(1),
+            rates: self.rates.clone(),
+            sharing: self.sharing.clone(),
+        }
     }
 }
 
@@ -87,6 +117,10 @@ impl Courier {
         let mut changes = self.spool.changes();
         let mut under_way = JoinSet::new();
         let mut horizon = Horizon::due_now();
+        if let Err(error) = self.spool.begin_pacing(self.options.pace()).await {
+            // It only learns it all again.
+            tracing::warn!(%error, "what was known of the destinations cannot be read");
+        }
         loop {
             let free = self.options.concurrency.max(1).saturating_sub(under_way.len());
             if free > 0 && horizon.claim_now {
@@ -117,15 +151,15 @@ impl Courier {
         while let Some(ended) = under_way.join_next().await {
             log_end(ended);
         }
+        match self.spool.save_paces().await {
+            Ok(()) | Err(SpoolError::Closed) => {}
+            Err(error) => tracing::warn!(%error, "what is known of the destinations is lost"),
+        }
     }
 
     async fn claim(&self, free: usize, under_way: &mut JoinSet<()>) -> Horizon {
         let now = self.spool.clock().now();
-        let claim = Claim {
-            units_max: free,
-            per_destination_max: self.options.concurrency_per_destination.max(1),
-        };
-        let claimed = match self.spool.claim(now, claim).await {
+        let claimed = match self.spool.claim_paced(now, free).await {
             Ok(claimed) => claimed,
             Err(error) => {
                 if !matches!(error, SpoolError::Closed) {
@@ -142,7 +176,7 @@ impl Courier {
         // Only others can have what is due then, and they do not tell when they are done.
         let retry_at = (nothing && claimed.more).then(|| later(now, PAUSE_AFTER_ERROR));
         let next_due = claimed.next_due.into_iter().chain(retry_at).min();
-        Horizon { claim_now: false, more: claimed.more, next_due }
+        Horizon { claim_now: claimed.put_off_more, more: claimed.more, next_due }
     }
 
     async fn sleep_until(&self, due: Option<Timestamp>) {

@@ -8,13 +8,26 @@ use hedwig_envelope::Timestamp;
 
 use crate::state::Unit;
 
+/// The coarsest step, in seconds.
+const ROUNDED_MAX: i64 = 64;
+
 /// When a unit is offered that waits for no time, but for an operator.
 pub(crate) const NEVER: i64 = i64::MAX;
 
-/// The second from which a unit is offered, seen from `now`; nothing when it is done with.
+/// The second from which a unit is offered, seen from `now`; nothing when it is done with. One that would be
+/// too late is offered at its deadline.
 pub(crate) fn offered(unit: &Unit, now: Timestamp) -> Option<i64> {
     let waits = !unit.is_final();
-    waits.then(|| unit.due.map_or(NEVER, |due| offered_from(due, now)))
+    let due = unit.due.map(|due| unit.deadline.map_or(due, |deadline| deadline.min(due)));
+    waits.then(|| due.map_or(NEVER, |due| offered_from(due, now)))
+}
+
+/// The time that is shown for a unit that was made due at `due` and is offered from this second: the latter, if
+/// it was put off and not just rounded.
+pub(crate) fn shown(due: Timestamp, offered: i64) -> Timestamp {
+    let put_off = offered > due.as_second() + ROUNDED_MAX && offered < NEVER;
+    let offered = Timestamp::from_second(offered).ok().filter(|_| put_off);
+    offered.unwrap_or(due)
 }
 
 /// The second from which a unit is offered that was made due at `due`, seen from `now`.
@@ -26,9 +39,14 @@ fn offered_from(due: Timestamp, now: Timestamp) -> i64 {
     let step = match second - now.as_second() {
         ..256 => 1,
         256..4096 => 4,
-        _ => 64,
+        _ => ROUNDED_MAX,
     };
     second.div_euclid(step) * step + if second.rem_euclid(step) == 0 { 0 } else { step }
+}
+
+/// The second up to which a unit is put off that shall not be tried before `until`.
+pub(crate) fn put_off(until: Timestamp) -> i64 {
+    until.as_second().saturating_add(1).min(NEVER - 1)
 }
 
 #[cfg(test)]

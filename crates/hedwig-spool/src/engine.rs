@@ -20,6 +20,7 @@ use crate::{
     index::{Change, Index},
     leases::{Leases, Settling, UnitKey},
     log::{Log, Position},
+    pace::Paces,
     prepare::{ContentFile, Prepared},
     record::Encoded,
     standing::Standing,
@@ -81,6 +82,7 @@ pub(crate) struct Engine {
     pub(crate) quarantined: Arc<AtomicU64>,
     pub(crate) standing: Standing,
     pub(crate) under_way: UnderWay,
+    pub(crate) paces: Arc<Paces>,
 }
 
 /// What is written together.
@@ -260,6 +262,9 @@ impl Engine {
         }
         for (id, file) in self.index.take_finished() {
             self.forget_content(id, file);
+        }
+        for destination in self.index.take_woken() {
+            self.paces.wake(&destination);
         }
         counts
     }

@@ -1,17 +1,27 @@
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{borrow::Cow, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use hedwig_envelope::{
-    Answer, BoxError, BoxMailService, Mail, Outcome, Receipt, Refusal, RefusalKind, Status,
+    Answer, BoxError, BoxMailService, ByMode, Mail, Outcome, Receipt, Refusal, RefusalKind,
     Timestamp, rescue,
 };
 use jiff::SignedDuration;
 use tower::ServiceExt;
 
-use crate::{CourierOptions, Event, Lease, Spool, SpoolError, schedule::later};
+use crate::{
+    CourierOptions, Event, Lease, Spool, SpoolError,
+    ending::{Showing, is_of_destination, late, outcome_of, returned, showing},
+    pace::{Permit, Turn},
+    schedule::later,
+};
 
 /// How long to wait before an outcome that could not be stored is stored again, at first and at most.
 const STORE_AGAIN_AFTER: [Duration; 2] = [Duration::from_secs(1), Duration::from_mins(1)];
+
+/// How long a unit waits that finds its destination crowded, unless it is told.
+const CROWD_WAIT: Duration = Duration::from_secs(5);
+/// How long a unit waits at the least that is put off: nothing may spin.
+const PUT_OFF_LEAST: Duration = Duration::from_secs(1);
 
 /// One attempt at one unit, from the lease to the settled outcomes.
 pub(crate) struct Errand {
@@ -20,7 +30,24 @@ pub(crate) struct Errand {
     options: Arc<CourierOptions>,
 }
 
-/// What an attempt came to.
+/// What came of it.
+enum Attempt {
+    /// One outcome for each recipient.
+    Made(Vec<Outcome>, Again),
+    /// Nothing: it is to be tried from this time on.
+    Untried(Timestamp),
+}
+
+/// When what was deferred is to be tried again.
+#[derive(Clone, Copy)]
+enum Again {
+    /// By the mail's own schedule, but not before this time is over.
+    OfMail(Option<Duration>),
+    /// With all that waits for the destination.
+    At(Timestamp),
+}
+
+/// What is stored of an attempt.
 struct Ending {
     outcomes: Vec<Outcome>,
     next_due: Option<Timestamp>,
@@ -37,22 +64,51 @@ impl Errand {
     }
 
     pub(crate) async fn run(self, mut lease: Lease) {
-        let (outcomes, retry_after) = self.attempt(&lease).await;
+        let attempt = self.attempt(&lease).await;
         let now = self.spool.clock().now();
-        log(&lease, &outcomes, now);
-        let next_due = self.next_due(&lease, retry_after, now);
-        let follow_ups = self.reports(&mut lease, &outcomes, next_due, now);
-        self.store(&lease, Ending { outcomes, next_due, follow_ups }).await;
+        match attempt {
+            Attempt::Untried(until) => {
+                let until = until.min(self.at_latest(&lease)).max(later(now, PUT_OFF_LEAST));
+                if let Err(error) = self.spool.put_off(&lease, until).await {
+                    tracing::debug!(id = %lease.mail.id, %error, "a unit could not be put off");
+                }
+            }
+            Attempt::Made(outcomes, again) => {
+                log(&lease, &outcomes, now);
+                let next_due = self.next_due(&lease, again, now);
+                let follow_ups = self.reports(&mut lease, &outcomes, next_due, now);
+                self.store(&lease, Ending { outcomes, next_due, follow_ups }).await;
+            }
+        }
     }
 
-    /// One outcome for each recipient, and how long the service wants to be left alone.
-    async fn attempt(&self, lease: &Lease) -> (Vec<Outcome>, Option<Duration>) {
+    async fn attempt(&self, lease: &Lease) -> Attempt {
         let recipients = lease.mail.envelope.recipients.len();
+        let for_all = |outcome: Outcome, again| Attempt::Made(vec![outcome; recipients], again);
+        let now = self.spool.clock().now();
         if let Some(answer) = &lease.give_up {
-            return (vec![Outcome::Failed(answer.clone()); recipients], None);
+            return for_all(Outcome::Failed(answer.clone()), Again::OfMail(None));
         }
+        if is_overdue(lease, ByMode::Return, now) {
+            return for_all(returned(), Again::OfMail(None));
+        }
+        let turn = match &lease.permit {
+            Some(Permit::TooLate(answer)) => {
+                let rest = self.spool.rests_until(&lease.destination, now);
+                let until = rest.unwrap_or_else(|| later(now, self.options.schedule.first));
+                if now < self.at_latest(lease) {
+                    return Attempt::Untried(until);
+                }
+                return for_all(Outcome::Deferred((**answer).clone()), Again::At(until));
+            }
+            Some(Permit::Try(turn)) => Some(turn),
+            None => None,
+        };
         let error: BoxError = match self.call(lease).await {
-            Ok(receipt) if receipt.outcomes.len() == recipients => return (receipt.outcomes, None),
+            Ok(receipt) if receipt.outcomes.len() == recipients => {
+                let again = self.judge(turn, &receipt.outcomes);
+                return Attempt::Made(receipt.outcomes, again);
+            }
             Ok(receipt) => {
                 let given = receipt.outcomes.len();
                 format!("{given} outcomes for {recipients} recipients").into()
@@ -60,8 +116,57 @@ impl Errand {
             Err(error) => error,
         };
         tracing::debug!(id = %lease.mail.id, destination = %lease.destination, %error, "no outcome");
-        let refusal = rescue(&error);
-        (vec![outcome_of(&refusal); recipients], refusal.retry_after)
+        self.refused(lease, turn, &error)
+    }
+
+    /// Tells the destination's pace how it went, and when to try again what is deferred.
+    fn judge(&self, turn: Option<&Arc<Turn>>, outcomes: &[Outcome]) -> Again {
+        let now = self.spool.clock().now();
+        match (showing(outcomes), turn) {
+            (Showing::AtFault(answer), Some(turn)) => Again::At(turn.failed(answer, None, now)),
+            (Showing::CutShort, Some(turn)) => {
+                turn.was_cut_short(now);
+                Again::OfMail(None)
+            }
+            (Showing::Well, Some(turn)) => {
+                turn.went_well(now);
+                Again::OfMail(None)
+            }
+            (_, None) => Again::OfMail(None),
+        }
+    }
+
+    /// The service gave no outcomes.
+    fn refused(&self, lease: &Lease, turn: Option<&Arc<Turn>>, error: &BoxError) -> Attempt {
+        let now = self.spool.clock().now();
+        let refusal = rescue(error);
+        let after = refusal.retry_after;
+        let recipients = lease.mail.envelope.recipients.len();
+        let for_all = |outcome: Outcome, again| Attempt::Made(vec![outcome; recipients], again);
+        let outcome = outcome_of(&refusal);
+        match (Refusal::of(error).map(|refusal| refusal.kind), turn) {
+            (Some(RefusalKind::TooMany), Some(turn)) => {
+                let until = later(now, after.unwrap_or(CROWD_WAIT));
+                turn.met_a_crowd(until, now);
+                if now < self.at_latest(lease) {
+                    return Attempt::Untried(until);
+                }
+                for_all(outcome, Again::At(until))
+            }
+            (Some(_), Some(turn)) if is_of_destination(&refusal) => {
+                let outcome = outcome.unreached();
+                let at_least_until = after.map(|after| later(now, after));
+                let again = Again::At(turn.failed(outcome.answer(), at_least_until, now));
+                for_all(outcome, again)
+            }
+            _ => for_all(outcome, Again::OfMail(after)),
+        }
+    }
+
+    /// When something must become of the mail, tried or not.
+    fn at_latest(&self, lease: &Lease) -> Timestamp {
+        let expires_at = later(lease.mail.origin.received_at, self.options.schedule.expiry);
+        lease.deadline.map_or(expires_at, |deadline| deadline.min(expires_at))
     }
 
     /// Calls the service, and keeps the lease as long as that takes.
@@ -86,17 +191,18 @@ impl Errand {
         }
     }
 
-    fn next_due(
-        &self,
-        lease: &Lease,
-        retry_after: Option<Duration>,
-        now: Timestamp,
-    ) -> Option<Timestamp> {
+    fn next_due(&self, lease: &Lease, again: Again, now: Timestamp) -> Option<Timestamp> {
         let accepted_at = lease.mail.origin.received_at;
-        let attempts = lease.attempts.saturating_add(1);
         let schedule = &self.options.schedule;
+        // What was the destination's fault is not held against the mail.
+        let attempts = lease.attempts.saturating_sub(lease.unreached).saturating_add(1);
         let due = schedule.next_due(accepted_at, attempts, now, fastrand::f64())?;
-        Some(retry_after.map_or(due, |delay| due.max(later(now, delay))))
+        Some(match again {
+            Again::OfMail(retry_after) => {
+                retry_after.map_or(due, |delay| due.max(later(now, delay)))
+            }
+            Again::At(until) => until.min(later(accepted_at, schedule.expiry)),
+        })
     }
 
     fn reports(
@@ -106,19 +212,26 @@ impl Errand {
         next_due: Option<Timestamp>,
         now: Timestamp,
     ) -> Vec<Mail> {
+        let is_overdue = is_overdue(lease, ByMode::Notify, now);
+        lease.deadline_over |= is_overdue;
         let Some(reporter) = &self.options.reporter else { return Vec::new() };
         let mut mails = Vec::new();
         for event in [Event::Done, Event::Failed, Event::Delayed] {
-            let concerned: Vec<_> = outcomes
+            let concerned = outcomes
                 .iter()
                 .enumerate()
                 .filter(|(_, outcome)| event_of(outcome, next_due) == event)
-                .map(|(index, outcome)| (index, outcome.answer()))
-                .collect();
-            if concerned.is_empty() || event == Event::Delayed && !self.is_late(lease, now) {
+                .map(|(index, outcome)| match event {
+                    Event::Delayed if is_overdue => (index, Cow::Owned(late(outcome.answer()))),
+                    _ => (index, Cow::Borrowed(outcome.answer())),
+                });
+            let concerned: Vec<(usize, Cow<'_, Answer>)> = concerned.collect();
+            let is_late = is_overdue || self.is_late(lease, now);
+            if concerned.is_empty() || event == Event::Delayed && !is_late {
                 continue;
             }
             lease.delay_reported |= event == Event::Delayed;
+            let concerned: Vec<_> = concerned.iter().map(|(i, answer)| (*i, &**answer)).collect();
             mails.extend(reporter(&lease.mail, event, &concerned, now));
         }
         mails
@@ -165,22 +278,11 @@ fn event_of(outcome: &Outcome, next_due: Option<Timestamp>) -> Event {
     }
 }
 
-/// An error means that nothing is known to have happened, so the mail waits, whatever the refusal says
-/// to the client that it was meant for: that one is long gone.
-fn outcome_of(refusal: &Refusal) -> Outcome {
-    if refusal.reply.is_transient() {
-        return Outcome::of_reply(refusal.reply.clone(), None);
-    }
-    let text = refusal.reply.text().to_owned();
-    let mended = Refusal::new(RefusalKind::Unavailable, text);
-    let status = Status::transient(3, 0);
-    Outcome::Deferred(Answer {
-        status,
-        reply: mended.reply,
-        relay: None,
-        ambiguous: false,
-        unreached: false,
-    })
+/// Whether the time is over that the sender gave the mail, and nothing was done about it yet.
+fn is_overdue(lease: &Lease, mode: ByMode, now: Timestamp) -> bool {
+    let by = lease.mail.envelope.parameters.deliver_by;
+    let over = lease.deadline.is_some_and(|deadline| deadline <= now);
+    over && by.is_some_and(|by| by.mode == mode)
 }
 
 fn log(lease: &Lease, outcomes: &[Outcome], now: Timestamp) {

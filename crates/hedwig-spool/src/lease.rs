@@ -2,6 +2,8 @@ use std::sync::Arc;
 
 use hedwig_envelope::{Answer, Mail, Timestamp};
 
+use crate::pace::Permit;
+
 /// The right to try one unit of delivery: a mail's recipients at one destination.
 ///
 /// It ends with [`Spool::finish`](crate::Spool::finish) or
@@ -19,6 +21,14 @@ pub struct Lease {
     pub give_up: Option<Answer>,
     /// Whether its sender has been told of the delay.
     pub delay_reported: bool,
+    /// When it is to be returned, or its sender told that it is late (RFC 2852); a unit is due then, whatever
+    /// else was planned.
+    pub deadline: Option<Timestamp>,
+    /// To be set when its sender has been told that it is late.
+    pub deadline_over: bool,
+    /// How many of the attempts failed because the destination was at fault.
+    pub(crate) unreached: u32,
+    pub(crate) permit: Option<Permit>,
     pub(crate) unit: u32,
     /// Where the recipients stand in the whole mail's envelope.
     pub(crate) positions: Vec<u32>,
@@ -53,7 +63,7 @@ impl Claim {
 /// What a claim brought.
 #[derive(Clone, Debug, Default)]
 pub struct Claimed {
-    /// The units, those of high priority first (RFC 6710), then by due time.
+    /// The units, by due time; each step of priority (RFC 6710) counts for two minutes of waiting.
     pub leases: Vec<Lease>,
     /// Whether more is due than the claim's limits let through.
     pub more: bool,

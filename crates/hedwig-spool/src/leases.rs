@@ -10,7 +10,7 @@ use hedwig_envelope::{MailId, State, Timestamp};
 use jiff::SignedDuration;
 use tokio::time::Instant;
 
-use crate::{Counts, index::Visit, schedule::later, state::Unit};
+use crate::{Counts, schedule::later, state::Unit};
 
 pub(crate) type UnitKey = (MailId, u32);
 
@@ -18,6 +18,8 @@ pub(crate) type UnitKey = (MailId, u32);
 pub(crate) struct Leases {
     granted: HashMap<UnitKey, Granted>,
     destinations: HashMap<Arc<str>, usize>,
+    /// Only of those who are counted.
+    senders: HashMap<Arc<str>, usize>,
     last_token: u64,
     /// The time when it was asked for last, by the clock that may be set and by the one that may not.
     seen: Option<(Timestamp, Instant)>,
@@ -31,18 +33,16 @@ struct Granted {
     expires_at: Timestamp,
     destination: Arc<str>,
     attempts: u32,
+    sender: Option<Arc<str>>,
     waiting: Vec<State>,
 }
 
-/// The units a claim has found so far.
-pub(crate) struct Finding<'a> {
-    leases: &'a Leases,
-    now: Timestamp,
-    units_max: usize,
-    per_destination_max: usize,
-    found: Vec<UnitKey>,
-    more: bool,
-    destinations: HashMap<String, usize>,
+/// How a unit is leased.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LeaseStanding {
+    Free,
+    Leased,
+    RunOut,
 }
 
 impl Leases {
@@ -63,23 +63,12 @@ impl Leases {
         }
     }
 
-    pub(crate) fn find(&self, now: Timestamp, claim: crate::Claim) -> Finding<'_> {
-        Finding {
-            leases: self,
-            now,
-            units_max: claim.units_max,
-            per_destination_max: claim.per_destination_max,
-            found: Vec::new(),
-            more: false,
-            destinations: HashMap::new(),
-        }
-    }
-
     /// Leases a unit, whoever had it before.
     pub(crate) fn grant(
         &mut self,
         key: UnitKey,
         unit: &Unit,
+        sender: Option<Arc<str>>,
         now: Timestamp,
         length: Duration,
     ) -> (u64, Arc<str>) {
@@ -90,11 +79,15 @@ impl Leases {
         let destination =
             known.map_or_else(|| unit.destination.as_str().into(), |(k, _)| k.clone());
         *self.destinations.entry(destination.clone()).or_default() += 1;
+        if let Some(sender) = &sender {
+            *self.senders.entry(sender.clone()).or_default() += 1;
+        }
         let granted = Granted {
             token,
             expires_at: later(now, length),
             destination: destination.clone(),
             attempts: unit.attempts,
+            sender,
             waiting: unit.waiting().map(|recipient| recipient.state).collect(),
         };
         self.granted.insert(key, granted);
@@ -124,11 +117,28 @@ impl Leases {
     /// Frees a unit.
     pub(crate) fn end(&mut self, key: UnitKey) {
         let Some(granted) = self.granted.remove(&key) else { return };
-        if let Some(count) = self.destinations.get_mut(&granted.destination) {
-            *count -= 1;
-            if *count == 0 {
-                self.destinations.remove(&granted.destination);
-            }
+        count_down(&mut self.destinations, &granted.destination);
+        if let Some(sender) = &granted.sender {
+            count_down(&mut self.senders, sender);
+        }
+    }
+
+    /// How many units of this destination are leased.
+    pub(crate) fn of_destination(&self, destination: &str) -> usize {
+        self.destinations.get(destination).copied().unwrap_or(0)
+    }
+
+    /// How many units of this sender are leased, of those that were counted.
+    pub(crate) fn of_sender(&self, sender: &str) -> usize {
+        self.senders.get(sender).copied().unwrap_or(0)
+    }
+
+    /// How the unit is leased at `now`: not, still, or its lease has run out.
+    pub(crate) fn standing(&self, key: UnitKey, now: Timestamp) -> LeaseStanding {
+        match self.granted.get(&key) {
+            None => LeaseStanding::Free,
+            Some(granted) if granted.expires_at > now => LeaseStanding::Leased,
+            Some(_) => LeaseStanding::RunOut,
         }
     }
 
@@ -143,32 +153,12 @@ impl Leases {
     }
 }
 
-impl Finding<'_> {
-    pub(crate) fn visit(&mut self, mail: MailId, number: u32, destination: &str) -> Visit {
-        let leased = self.leases.granted.get(&(mail, number));
-        if leased.is_some_and(|granted| granted.expires_at > self.now) {
-            return Visit::Next;
+fn count_down(counts: &mut HashMap<Arc<str>, usize>, name: &str) {
+    if let Some(count) = counts.get_mut(name) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(name);
         }
-        let busy = self.leases.destinations.get(destination).copied().unwrap_or(0);
-        // One whose lease ran out is counted among the busy, and would be again.
-        let busy = busy - usize::from(leased.is_some());
-        let found = self.destinations.get(destination).copied().unwrap_or(0);
-        if busy + found >= self.per_destination_max {
-            self.more = true;
-            return Visit::NextDestination;
-        }
-        if self.found.len() >= self.units_max {
-            self.more = true;
-            return Visit::Stop;
-        }
-        *self.destinations.entry(destination.to_owned()).or_default() += 1;
-        self.found.push((mail, number));
-        Visit::Next
-    }
-
-    /// What was found, and whether there was more.
-    pub(crate) fn into_found(self) -> (Vec<UnitKey>, bool) {
-        (self.found, self.more)
     }
 }
 

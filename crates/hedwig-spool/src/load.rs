@@ -6,10 +6,13 @@ use hedwig_envelope::{Content, Envelope, Mail, MailId, Timestamp};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
-    Claim, Lease, Spool, SpoolError,
+    Lease, Spool, SpoolError,
     disk::Disk,
     engine::Engine,
+    finding::{Finding, Finds, FoundUnit, Limits},
+    leases::UnitKey,
     log::{Position, Readers},
+    pace::Permit,
     prepare::CONTENTS,
     state::{Act, MailRecord, Place, Unit},
 };
@@ -21,6 +24,7 @@ pub(crate) struct Granted {
     pub(crate) token: u64,
     unit: Unit,
     destination: Arc<str>,
+    permit: Option<Permit>,
     cached: Option<Arc<Mail>>,
     position: Position,
 }
@@ -29,20 +33,21 @@ pub(crate) struct Granted {
 pub(crate) struct Found {
     pub(crate) granted: Vec<Granted>,
     pub(crate) more: bool,
+    /// There are more units that are only to be put off.
+    pub(crate) put_off_more: bool,
     pub(crate) next_due: Option<Timestamp>,
 }
 
 impl Engine {
     /// Leases what is due.
-    pub(crate) fn claim(&mut self, now: Timestamp, claim: Claim) -> Result<Found, SpoolError> {
+    pub(crate) fn claim(&mut self, now: Timestamp, limits: Limits) -> Result<Found, SpoolError> {
         self.check_index()?;
-        let mut finding = self.leases.find(now, claim);
-        let next_due = self
-            .index
-            .due(now, |mail, number, destination| finding.visit(mail, number, destination))?;
+        let mut finding = Finding::new(&self.leases, now, limits);
+        let next_due = self.index.due(now, |index, due| finding.visit(index, due))?;
+        let Finds { units, put_off, put_off_more, more, wake } = finding.finish();
+        let next_due = next_due.into_iter().chain(wake).min();
         let mut granted = Vec::new();
-        let (keys, more) = finding.into_found();
-        for (mail, number) in keys {
+        for FoundUnit { key: (mail, number), permit, sender } in units {
             let Some(unit) = self.index.unit(mail, number)? else { continue };
             let cached = self.cache.get(mail).cloned();
             let position = match &cached {
@@ -53,13 +58,42 @@ impl Engine {
                 },
             };
             let length = self.options.lease;
-            let (token, destination) = self.leases.grant((mail, number), &unit, now, length);
-            granted.push(Granted { mail, number, token, unit, destination, cached, position });
+            let key = (mail, number);
+            let (token, destination) = self.leases.grant(key, &unit, sender, now, length);
+            granted.push(Granted {
+                mail,
+                number,
+                token,
+                unit,
+                destination,
+                permit,
+                cached,
+                position,
+            });
         }
-        let tried = granted.iter().filter(|granted| granted.unit.give_up.is_none());
+        let tried = granted.iter().filter(|granted| granted.is_to_be_tried());
         let begun: Vec<_> = tried.map(|g| ((g.mail, g.number), g.unit.attempts)).collect();
         self.under_way.begin(&begun, || self.leases.under_way());
-        Ok(Found { granted, more, next_due })
+        if !put_off.is_empty()
+            && let Err(error) = self.index.put_off(&put_off)
+        {
+            // Nothing is lost by it: they are met again.
+            self.index_failed(error);
+        }
+        Ok(Found { granted, more, put_off_more, next_due })
+    }
+
+    /// Frees a unit that was not tried, and offers it from `until` on.
+    pub(crate) fn put_off(&mut self, key: UnitKey, token: u64, until: Timestamp) {
+        if !self.leases.holds(key, token) {
+            return;
+        }
+        self.leases.end(key);
+        self.under_way.withdraw(key);
+        if let Err(error) = self.index.put_off(&[(key.0, key.1, until)]) {
+            self.index_failed(error);
+        }
+        self.changed.send_modify(|version| *version += 1);
     }
 }
 
@@ -139,6 +173,11 @@ impl Spool {
 }
 
 impl Granted {
+    /// Whether it is to be offered to the next server, as far as is known.
+    fn is_to_be_tried(&self) -> bool {
+        self.unit.give_up.is_none() && !matches!(self.permit, Some(Permit::TooLate(_)))
+    }
+
     /// Whether the mail must be read from the disk.
     pub(crate) fn needs_disk(&self) -> bool {
         self.cached.is_none()
@@ -163,6 +202,10 @@ impl Granted {
             attempts: self.unit.attempts,
             give_up: self.unit.give_up.clone(),
             delay_reported: self.unit.delay_reported,
+            unreached: self.unit.unreached,
+            deadline: self.unit.deadline,
+            deadline_over: false,
+            permit: self.permit.clone(),
             unit: self.number,
             positions: self.unit.waiting().map(|recipient| recipient.position).collect(),
             token: self.token,

@@ -23,8 +23,10 @@ use crate::{
     driver::Driver,
     engine::{Engine, Request, Settle},
     error::Refused,
+    finding::Limits,
     leases::Leases,
     log::Readers,
+    pace::Paces,
     prepare::{Prepared, blocks, prepare},
     record::{Encoded, Kind},
     recovery,
@@ -53,6 +55,7 @@ pub(crate) struct Shared {
     options: SpoolOptions,
     changed: watch::Receiver<u64>,
     quarantined: Arc<AtomicU64>,
+    pub(crate) paces: Arc<Paces>,
 }
 
 impl Spool {
@@ -109,7 +112,7 @@ impl Spool {
         }
         let (sender, changed) = watch::channel(0);
         let quarantined = Arc::new(AtomicU64::new(log.quarantined()));
-        let readers = log.readers();
+        let (readers, paces) = (log.readers(), Arc::<Paces>::default());
         let (under_way, left_behind) = UnderWay::open(disk.clone())?;
         let is_current = matches!(standing, Standing::Current);
         let mut engine = Engine {
@@ -125,13 +128,14 @@ impl Spool {
             quarantined: quarantined.clone(),
             standing,
             under_way,
+            paces: paces.clone(),
         };
         // An index that is behind does not know yet what was recorded; the next opening will.
         if is_current {
             engine.record_interrupted(left_behind);
         }
         let driver = drive(engine)?;
-        let shared = Shared { driver, readers, disk, options, changed, quarantined };
+        let shared = Shared { driver, readers, disk, options, changed, quarantined, paces };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -158,7 +162,7 @@ impl Spool {
     /// # Errors
     /// When the index cannot be read. A mail that cannot be read is held, and the error logged.
     pub async fn claim(&self, now: Timestamp, claim: Claim) -> Result<Claimed, SpoolError> {
-        let found = self.ask(move |engine| engine.claim(now, claim)).await??;
+        let found = self.ask(move |engine| engine.claim(now, Limits::Plain(claim))).await??;
         let leases = self.load_all(found.granted).await?;
         Ok(Claimed { leases, more: found.more, next_due: found.next_due })
     }
@@ -203,6 +207,7 @@ impl Spool {
             outcomes: lease.positions.iter().copied().zip(outcomes).collect(),
             next_due,
             delay_reported: lease.delay_reported,
+            deadline_over: lease.deadline_over,
         };
         let encoded = Encoded::new(Kind::Settlement, &settlement, Default::default());
         let (token, follow_ups) = (lease.token, prepared);

@@ -72,6 +72,12 @@ pub(crate) struct Unit {
     pub(crate) delay_reported: bool,
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) attempts: u32,
+    /// How many of these failed because its destination was at fault.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) unreached: u32,
+    /// When it is to be returned, or its sender told that it is late (RFC 2852); nothing when that was done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) deadline: Option<Timestamp>,
     pub(crate) recipients: Vec<UnitRecipient>,
 }
 
@@ -103,6 +109,9 @@ pub(crate) struct Settlement {
     pub(crate) next_due: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) delay_reported: bool,
+    /// Its sender was told that it is late, or need not be.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) deadline_over: bool,
 }
 
 /// What an operator did, to which units.
@@ -128,6 +137,7 @@ pub(crate) fn units_of(mail: &Mail, grouping: Grouping, now: Timestamp) -> Vec<U
     let hold = mail.envelope.parameters.hold.map(|hold| hold.release_at(mail.origin.received_at));
     let hold = hold.filter(|release_at| *release_at > now);
     let state = if hold.is_some() { State::Held } else { State::Queued };
+    let deadline = mail.envelope.parameters.deadline(mail.origin.received_at);
     let mut units: Vec<Unit> = Vec::new();
     let mut places = std::collections::HashMap::<Cow<'_, str>, usize>::new();
     for (position, recipient) in mail.envelope.recipients.iter().enumerate() {
@@ -140,6 +150,8 @@ pub(crate) fn units_of(mail: &Mail, grouping: Grouping, now: Timestamp) -> Vec<U
                 give_up: None,
                 delay_reported: false,
                 attempts: 0,
+                unreached: 0,
+                deadline,
                 recipients: Vec::new(),
             });
             units.len() - 1
@@ -181,7 +193,10 @@ impl Unit {
 
     pub(crate) fn settle(&mut self, settlement: &Settlement, attempts_kept_max: usize) {
         self.attempts = self.attempts.saturating_add(1);
+        let unreached = settlement.outcomes.iter().all(|(_, outcome)| outcome.answer().unreached);
+        self.unreached += u32::from(unreached);
         self.delay_reported |= settlement.delay_reported;
+        self.deadline = self.deadline.filter(|_| !settlement.deadline_over);
         self.give_up = None;
         let expired = settlement.next_due.is_none();
         let held = self.held;
@@ -240,13 +255,22 @@ impl Unit {
 
     /// What is shown of its recipients.
     pub(crate) fn statuses(&self, leased: bool) -> impl Iterator<Item = (u32, RecipientStatus)> {
+        self.statuses_due(leased, self.due)
+    }
+
+    /// What is shown of its recipients, with the time at which they are really going to be tried.
+    pub(crate) fn statuses_due(
+        &self,
+        leased: bool,
+        due: Option<Timestamp>,
+    ) -> impl Iterator<Item = (u32, RecipientStatus)> {
         self.recipients.iter().map(move |recipient| {
             let waits = !recipient.state.is_final();
             let status = RecipientStatus {
                 address: recipient.address.clone(),
                 state: if leased && waits { State::Delivering } else { recipient.state },
                 status: recipient.status,
-                next_due: self.due.filter(|_| waits),
+                next_due: due.filter(|_| waits),
                 attempts: recipient.attempts.clone(),
             };
             (recipient.position, status)

@@ -154,7 +154,7 @@ impl Engine {
         unit: &Unit,
         reply: oneshot::Sender<Result<(), SpoolError>>,
     ) -> Settle {
-        let (token, _) = self.leases.grant(key, unit, self.now, self.options.lease);
+        let (token, _) = self.leases.grant(key, unit, None, self.now, self.options.lease);
         let status = Status::transient(4, 2);
         let text = "This attempt was cut short when the queue's process ended: the server may have taken the mail";
         let answer = Answer {
@@ -172,6 +172,7 @@ impl Engine {
             outcomes: unit.waiting().map(|recipient| outcome(recipient.position)).collect(),
             next_due: Some(unit.due.unwrap_or(self.now)),
             delay_reported: unit.delay_reported,
+            deadline_over: false,
         };
         let encoded = Encoded::new(Kind::Settlement, &settlement, Default::default());
         Settle { token, settlement, encoded, follow_ups: Vec::new(), reply }

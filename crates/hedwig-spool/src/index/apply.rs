@@ -6,7 +6,7 @@ use crate::{
     Counts,
     due::offered,
     log::Position,
-    state::{Action, MailRecord, Place, Settlement, Unit},
+    state::{Act, Action, MailRecord, Place, Settlement, Unit},
 };
 
 /// What a flushed record of the log changes.
@@ -157,13 +157,14 @@ impl Index {
 
     fn insert_unit(&self, record: &MailRecord, number: u32, unit: &Unit, rank: i64) -> Result<()> {
         self.connection
-            .prepare_cached("INSERT INTO unit VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+            .prepare_cached("INSERT INTO unit VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
             .execute((
                 record.id.to_bytes(),
                 number,
                 &unit.destination,
                 rank,
                 offered(unit, record.at),
+                unit.deadline.map(Timestamp::as_second),
                 text_of(unit),
             ))
             .map(drop)
@@ -208,6 +209,9 @@ impl Index {
         }
         self.tally(&unit, -1);
         let count = unit.act(action.act, action.at);
+        if count > 0 && matches!(action.act, Act::Retry | Act::Release) {
+            self.woken.insert(unit.destination.clone());
+        }
         self.update_unit(mail, number, &unit, action.at)?;
         Ok(count)
     }
@@ -216,9 +220,16 @@ impl Index {
         self.tally(unit, 1);
         self.connection
             .prepare_cached(
-                "UPDATE unit SET offered = ?3, state = ?4 WHERE mail = ?1 AND number = ?2",
+                "UPDATE unit SET offered = ?3, deadline = ?4, state = ?5
+                 WHERE mail = ?1 AND number = ?2",
             )?
-            .execute((mail.to_bytes(), number, offered(unit, at), text_of(unit)))?;
+            .execute((
+                mail.to_bytes(),
+                number,
+                offered(unit, at),
+                unit.deadline.map(Timestamp::as_second),
+                text_of(unit),
+            ))?;
         if unit.is_final() { self.finish_unit(mail, at) } else { Ok(()) }
     }
 
@@ -245,6 +256,11 @@ impl Index {
     /// The mails that were finished since this was asked last, and the files of their contents.
     pub(crate) fn take_finished(&mut self) -> Vec<(MailId, Option<String>)> {
         std::mem::take(&mut self.finished)
+    }
+
+    /// The destinations that an operator wanted mail to be tried at since this was asked last.
+    pub(crate) fn take_woken(&mut self) -> impl Iterator<Item = String> {
+        std::mem::take(&mut self.woken).into_iter()
     }
 
     /// Forgets some of the mails that were finished before this time; tells how many. They may still be

@@ -5,16 +5,23 @@
 //! over a power cut, for a checkpoint is flushed on both sides.
 
 mod apply;
+mod due;
+mod pace;
 mod query;
 mod search;
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::Path,
+    time::Duration,
+};
 
 use hedwig_envelope::MailId;
 use rusqlite::{Connection, config::DbConfig};
 
 pub(crate) use apply::Change;
-pub(crate) use query::{MailRow, Visit};
+pub(crate) use due::{Due, Visit};
+pub(crate) use query::MailRow;
 pub(crate) use search::Search;
 
 use crate::{Counts, log::Position};
@@ -36,13 +43,14 @@ const SCHEMA: &str = "
     CREATE TABLE key (key TEXT PRIMARY KEY, mail BLOB NOT NULL) WITHOUT ROWID;
     CREATE TABLE unit (
         mail BLOB NOT NULL, number INTEGER NOT NULL, destination TEXT NOT NULL,
-        rank INTEGER NOT NULL, offered INTEGER, state TEXT NOT NULL,
+        rank INTEGER NOT NULL, offered INTEGER, deadline INTEGER, state TEXT NOT NULL,
         PRIMARY KEY (mail, number)) WITHOUT ROWID;
     CREATE INDEX unit_due ON unit (rank, offered, destination, mail, number)
         WHERE offered IS NOT NULL;
+    CREATE TABLE pace (saved TEXT NOT NULL);
 ";
 /// Another schema is not migrated but made anew from the log.
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 3;
 
 pub(crate) type Result<T> = std::result::Result<T, rusqlite::Error>;
 
@@ -57,6 +65,8 @@ pub(crate) struct Index {
     homes: BTreeMap<u32, u64>,
     homes_changed: Vec<u32>,
     finished: Vec<(MailId, Option<String>)>,
+    /// The destinations of units that an operator wants to be tried.
+    woken: HashSet<String>,
 }
 
 impl Index {
@@ -83,6 +93,7 @@ impl Index {
             homes: BTreeMap::new(),
             homes_changed: Vec::new(),
             finished: Vec::new(),
+            woken: HashSet::new(),
         };
         index.load(spool)?;
         Ok(index)

@@ -1,10 +1,10 @@
-use std::{collections::HashSet, ops::ControlFlow};
+use std::collections::HashSet;
 
 use hedwig_envelope::{MailId, MailStatus, ReversePath, Timestamp};
 use rusqlite::{OptionalExtension, Row, types::Type};
 
 use super::{Index, Result};
-use crate::{Filter, due::NEVER, log::Position, state::Unit};
+use crate::{Filter, due::shown, log::Position, state::Unit};
 
 /// What the index knows of a mail itself.
 #[derive(Clone, Debug)]
@@ -28,25 +28,6 @@ impl MailRow {
 
 const MAIL: &str = "id, sender, created_at, size, segment, offset, bytes, content_bytes,
                     finished_at";
-
-/// What to do with a unit that is due.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Visit {
-    /// On to the next.
-    Next,
-    /// On to the next destination: this one gets nothing just now.
-    NextDestination,
-    /// That is enough.
-    Stop,
-}
-
-/// Where in the due index a claim stands.
-struct Cursor {
-    offered: i64,
-    destination: String,
-    mail: Vec<u8>,
-    number: u32,
-}
 
 impl Index {
     pub(crate) fn mail(&self, id: MailId) -> Result<Option<MailRow>> {
@@ -86,11 +67,37 @@ impl Index {
         rows.collect()
     }
 
+    fn offered_units(&self, mail: MailId) -> Result<Vec<(Unit, Option<i64>)>> {
+        let sql = "SELECT state, offered FROM unit WHERE mail = ?1 ORDER BY number";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let rows =
+            statement.query_map([mail.to_bytes()], |row| Ok((unit_in(row, 0)?, row.get(1)?)));
+        rows?.collect()
+    }
+
+    /// The sender of a mail, as a text.
+    pub(crate) fn sender(&self, mail: MailId) -> Result<Option<String>> {
+        self.connection
+            .prepare_cached("SELECT sender FROM mail WHERE id = ?1")?
+            .query_row([mail.to_bytes()], |row| row.get(0))
+            .optional()
+    }
+
+    /// When a unit must be offered, whatever is wrong with its destination, in seconds.
+    pub(crate) fn deadline(&self, mail: MailId, number: u32) -> Result<Option<i64>> {
+        self.connection
+            .prepare_cached("SELECT deadline FROM unit WHERE mail = ?1 AND number = ?2")?
+            .query_row((mail.to_bytes(), number), |row| row.get(0))
+            .optional()
+            .map(Option::flatten)
+    }
+
     /// What is shown of a mail; `leased` says of each unit whether it is being tried.
     pub(crate) fn status(&self, row: &MailRow, leased: impl Fn(u32) -> bool) -> Result<MailStatus> {
         let mut recipients = Vec::new();
-        for (number, unit) in self.units(row.id)?.iter().enumerate() {
-            recipients.extend(unit.statuses(leased(number as u32)));
+        for (number, (unit, offered)) in self.offered_units(row.id)?.iter().enumerate() {
+            let due = unit.due.map(|due| offered.map_or(due, |offered| shown(due, offered)));
+            recipients.extend(unit.statuses_due(leased(number as u32), due));
         }
         recipients.sort_unstable_by_key(|(position, _)| *position);
         Ok(MailStatus {
@@ -115,95 +122,6 @@ impl Index {
         let mut statement = self.connection.prepare_cached(&sql)?;
         let rows = statement.query_map((after, limit as i64), mail_row)?;
         rows.collect()
-    }
-
-    /// Shows what is due at `now`: highest priority first, then by due time. Tells when the next unit will be
-    /// due, unless it was stopped.
-    pub(crate) fn due(
-        &self,
-        now: Timestamp,
-        mut visit: impl FnMut(MailId, u32, &str) -> Visit,
-    ) -> Result<Option<Timestamp>> {
-        let mut next = None::<i64>;
-        let mut rank = i64::MIN;
-        while let Some(found) = self.next_rank(rank)? {
-            rank = found;
-            let mut from = Some(Cursor {
-                offered: i64::MIN,
-                destination: String::new(),
-                mail: Vec::new(),
-                number: 0,
-            });
-            while let Some(cursor) = from {
-                match self.due_from(rank, now, &cursor, &mut visit)? {
-                    ControlFlow::Break(()) => return Ok(None),
-                    ControlFlow::Continue(further) => from = further,
-                }
-            }
-            next = earlier(next, self.next_offered(rank, now)?);
-        }
-        Ok(next.map(|second| Timestamp::from_second(second).unwrap_or(Timestamp::MAX)))
-    }
-
-    /// Goes on from a cursor, until there is no more or a whole destination is to be skipped.
-    fn due_from(
-        &self,
-        rank: i64,
-        now: Timestamp,
-        cursor: &Cursor,
-        visit: &mut impl FnMut(MailId, u32, &str) -> Visit,
-    ) -> Result<ControlFlow<(), Option<Cursor>>> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT offered, destination, mail, number FROM unit INDEXED BY unit_due
-             WHERE offered IS NOT NULL AND rank = ?1 AND offered <= ?2
-                AND (offered, destination, mail, number) > (?3, ?4, ?5, ?6)
-             ORDER BY offered, destination, mail, number",
-        )?;
-        let mut rows = statement.query(rusqlite::params![
-            rank,
-            now.as_second(),
-            cursor.offered,
-            cursor.destination,
-            cursor.mail,
-            cursor.number,
-        ])?;
-        while let Some(row) = rows.next()? {
-            let destination = row.get_ref(1)?.as_str()?;
-            let (mail, number) = (MailId::from_bytes(row.get(2)?), row.get(3)?);
-            match visit(mail, number, destination) {
-                Visit::Next => {}
-                Visit::Stop => return Ok(ControlFlow::Break(())),
-                Visit::NextDestination => {
-                    let (offered, destination) = (row.get(0)?, destination.to_owned());
-                    // Behind every mail's sixteen bytes.
-                    let mail = vec![0xff; 17];
-                    let further = Cursor { offered, destination, mail, number: 0 };
-                    return Ok(ControlFlow::Continue(Some(further)));
-                }
-            }
-        }
-        Ok(ControlFlow::Continue(None))
-    }
-
-    fn next_rank(&self, after: i64) -> Result<Option<i64>> {
-        self.connection
-            .prepare_cached(
-                "SELECT rank FROM unit INDEXED BY unit_due
-                 WHERE offered IS NOT NULL AND rank > ?1 ORDER BY rank LIMIT 1",
-            )?
-            .query_row([after], |row| row.get(0))
-            .optional()
-    }
-
-    fn next_offered(&self, rank: i64, now: Timestamp) -> Result<Option<i64>> {
-        self.connection
-            .prepare_cached(
-                "SELECT offered FROM unit INDEXED BY unit_due
-                 WHERE offered IS NOT NULL AND rank = ?1 AND offered > ?2 AND offered < ?3
-                 ORDER BY offered LIMIT 1",
-            )?
-            .query_row((rank, now.as_second(), NEVER), |row| row.get(0))
-            .optional()
     }
 
     pub(super) fn finished_before(&self, before: Timestamp, limit: usize) -> Result<Vec<MailRow>> {
@@ -254,10 +172,6 @@ impl Filter {
             })
         })
     }
-}
-
-fn earlier(a: Option<i64>, b: Option<i64>) -> Option<i64> {
-    a.into_iter().chain(b).min()
 }
 
 fn mail_row(row: &Row<'_>) -> Result<MailRow> {
