@@ -10,7 +10,7 @@ mod archive;
 use std::{error::Error, future::IntoFuture, process::ExitCode};
 
 use archive::ArchiveLayer;
-use hedwig_envelope::{Address, ReceivedLayer};
+use hedwig_envelope::{Address, ChangeLayer, adding_received};
 use hedwig_mx::{Mx, MxOptions, Resolver};
 use hedwig_smtp::{policy::LoopbackOnly, serve};
 use hedwig_spool::{Courier, CourierOptions, Spool, SpoolOptions};
@@ -31,7 +31,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
     let spool = Spool::open(spool, SpoolOptions::default())?;
     let take = ServiceBuilder::new()
         .layer(ArchiveLayer::new(archive))
-        .layer(ReceivedLayer::new(HOSTNAME))
+        .layer(ChangeLayer::new(adding_received(HOSTNAME)))
         .service(spool.clone());
 
     // And on its way out. The courier brings it there, as often as it takes.

@@ -25,7 +25,7 @@ pub use content::Content;
 pub use envelope::{Envelope, Recipient};
 pub use id::{MailId, MailIdError};
 pub use jiff::Timestamp;
-pub use layer::{Received, ReceivedLayer};
+pub use layer::{Change, ChangeLayer, adding_received};
 pub use mail::{IdempotencyKey, IdempotencyKeyError, Mail, Origin, Protocol};
 pub use outcome::{Answer, Outcome, Receipt, Relay};
 pub use parameters::{

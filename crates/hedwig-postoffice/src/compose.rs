@@ -8,7 +8,7 @@ use hedwig_daemon::{
     control::{Control, serve_control},
     spool,
 };
-use hedwig_envelope::{BoxError, MailId, MailService, ReceivedLayer};
+use hedwig_envelope::{BoxError, ChangeLayer, MailId, MailService, adding_received};
 use hedwig_mx::{DkimLayer, Mx};
 use hedwig_spool::{Courier, Spool};
 use hedwig_transport::{MESSAGES_PATH, Router, messages};
@@ -30,7 +30,7 @@ pub fn accepting(
         .layer(LoadShedLayer::new())
         .layer(GlobalConcurrencyLimitLayer::new(configuration.listener.mails_max))
         .layer(HopLimitLayer)
-        .layer(ReceivedLayer::new(configuration.hostname.as_str()))
+        .layer(ChangeLayer::new(adding_received(configuration.hostname.as_str())))
         .service(spool)
 }
 
