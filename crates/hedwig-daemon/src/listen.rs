@@ -8,10 +8,7 @@ use tokio::net::TcpListener;
 ///
 /// # Errors
 /// With the address, what the system says, and the way out.
-pub async fn listen(
-    protocol: &'static str,
-    address: SocketAddr,
-) -> Result<TcpListener, ListenError> {
+pub async fn listen(protocol: &str, address: SocketAddr) -> Result<TcpListener, ListenError> {
     let bound = TcpListener::bind(address).await;
     let listener = bound.map_err(|source| ListenError { address, source })?;
     let address = listener.local_addr().unwrap_or(address);
@@ -21,7 +18,7 @@ pub async fn listen(
 
 /// Makes a listener of a socket that listens already, and logs where, as [`listen`] does.
 pub(crate) fn announce(
-    protocol: &'static str,
+    protocol: &str,
     socket: std::net::TcpListener,
 ) -> Result<TcpListener, ListenError> {
     let unknown = SocketAddr::from(([0, 0, 0, 0], 0));

@@ -37,6 +37,11 @@ impl Metrics {
     /// Metrics in which nothing has been counted yet.
     #[must_use]
     pub fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// The same, with what only one daemon counts: `register` puts it in.
+    pub fn with(register: impl FnOnce(&mut Registry)) -> Self {
         let mut registry = Registry::with_prefix("hedwig");
         let (accepted, refused) = (Counter::default(), Counter::default());
         let recipients = Family::<OutcomeLabel, Counter>::default();
@@ -52,6 +57,7 @@ impl Metrics {
         registry.register("queue_recipients", help, queue.clone());
         let help = "Damaged places of the spool that were set aside since it was opened";
         registry.register("spool_quarantined", help, quarantined.clone());
+        register(&mut registry);
         Self { registry: Arc::new(registry), accepted, refused, recipients, queue, quarantined }
     }
 

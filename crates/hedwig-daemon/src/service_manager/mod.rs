@@ -47,7 +47,7 @@ impl ServiceManager {
     /// As [`listen`] does.
     pub async fn listeners(
         &mut self,
-        protocol: &'static str,
+        protocol: &str,
         addresses: &[SocketAddr],
     ) -> Result<Vec<TcpListener>, ListenError> {
         let handed_over = self.sockets.take(protocol);

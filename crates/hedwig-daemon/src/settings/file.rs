@@ -1,10 +1,12 @@
-//! The configuration file: TOML, `[section]` and `key = value`.
+//! The configuration file: TOML, `[section]` or `[section.NAME]`, and `key = value`.
 
 use std::{ops::Range, path::Path};
 
 use toml_edit::{Document, Item, TableLike, Value as TomlValue};
 
-use super::{Kind, Place, Problem, Setting, Settings, Value, flags::read_value_file, nearest};
+use super::{
+    Kind, Place, Problem, Setting, Settings, Value, flags::read_value_file, is_table_name, nearest,
+};
 
 pub(super) fn read(settings: &mut Settings, path: &Path) {
     let text = match std::fs::read_to_string(path) {
@@ -40,9 +42,14 @@ impl File<'_> {
         let table = settings.scope.table;
         for (name, item) in root.iter() {
             let place = self.place(root.key(name).and_then(|key| key.span()));
-            let known = table.iter().any(|setting| setting.section == name);
+            let known = table.iter().find(|setting| setting.section == name);
             match item.as_table_like() {
-                Some(section) if known => self.read_section(settings, name, section),
+                Some(tables) if known.is_some_and(|setting| setting.is_named) => {
+                    self.read_named_tables(settings, known.map_or("", |s| s.section), tables);
+                }
+                Some(section) if known.is_some() => {
+                    self.read_section(settings, (name, ""), section);
+                }
                 Some(_) => {
                     let near = nearest(name, table.iter().map(|setting| setting.section));
                     let what = format!(
@@ -63,30 +70,59 @@ impl File<'_> {
         }
     }
 
-    fn read_section(&self, settings: &mut Settings, section: &str, keys: &dyn TableLike) {
+    fn read_named_tables(
+        &self,
+        settings: &mut Settings,
+        section: &'static str,
+        tables: &dyn TableLike,
+    ) {
+        for (name, item) in tables.iter() {
+            let place = self.place(tables.key(name).and_then(|key| key.span()));
+            let reason = match item.as_table_like() {
+                Some(keys) if is_table_name(name) => {
+                    settings.found_table(section, name, &place);
+                    self.read_section(settings, (section, name), keys);
+                    continue;
+                }
+                Some(_) => "a name has 1 to 32 small letters and digits",
+                None => "each has a table of its own",
+            };
+            let what = format!("[{section}] {name}: {reason}; write it like [{section}.example]");
+            settings.problem(Problem::at(&place, what));
+        }
+    }
+
+    /// Reads the keys of a section, or of a named table in it.
+    fn read_section(
+        &self,
+        settings: &mut Settings,
+        (section, name): (&str, &str),
+        keys: &dyn TableLike,
+    ) {
         let table = settings.scope.table;
         for (key, item) in keys.iter() {
             let place = self.place(keys.key(key).and_then(|key| key.span()));
             let named =
-                |name: &str| table.iter().copied().find(|s| s.section == section && s.key == name);
+                |key: &str| table.iter().copied().find(|s| s.section == section && s.key == key);
             if let Some(setting) = named(key) {
-                self.read_value(settings, setting, place, item);
+                self.read_value(settings, (setting, name), place, item);
             } else if let Some(setting) = key
                 .strip_suffix("_file")
                 .and_then(named)
                 .filter(|setting| setting.kind == Kind::Secret)
             {
                 let Some(path) = item.as_str() else {
-                    let what = format!("{} is the path of a file, in quotes", setting.name());
+                    let what = setting.name_in(name) + " is the path of a file, in quotes";
                     settings.problem(Problem::at(&place, what));
                     continue;
                 };
-                read_value_file(settings, setting, path.as_ref(), place.to_string());
+                read_value_file(settings, (setting, name), path.as_ref(), place.to_string());
             } else {
                 let known = table.iter().filter(|s| s.section == section).map(|s| s.key);
                 let near = nearest(key, known);
+                let header = if name.is_empty() { "" } else { "." };
                 let what = format!(
-                    "[{section}] {key} is no setting of {}{}",
+                    "[{section}{header}{name}] {key} is no setting of {}{}",
                     settings.scope.program,
                     near.map_or_else(String::new, |near| format!("; did you mean {near}?")),
                 );
@@ -98,7 +134,7 @@ impl File<'_> {
     fn read_value(
         &self,
         settings: &mut Settings,
-        setting: &'static Setting,
+        (setting, table): (&'static Setting, &str),
         place: Place,
         item: &Item,
     ) {
@@ -114,10 +150,11 @@ impl File<'_> {
                 .map(|text| vec![Value { text, place: place.clone() }]),
         };
         match values {
-            Some(values) => settings.replace(setting, values),
+            Some(values) => settings.replace(setting, table, values),
             None => {
                 let sort = if many { "a text, or an array of texts" } else { "a single value" };
-                let what = format!("{} is {sort}, not {}", setting.name(), item.type_name());
+                let what =
+                    format!("{} is {sort}, not {}", setting.name_in(table), item.type_name());
                 settings.problem(Problem::at(&place, what));
             }
         }

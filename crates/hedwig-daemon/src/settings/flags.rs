@@ -17,7 +17,7 @@ pub(crate) fn arguments(scope: &Scope) -> Vec<Arg> {
 
 fn argument(scope: &Scope, setting: &'static Setting, flag: &'static str) -> Arg {
     let mut help = setting.help.to_owned();
-    if let Some(default) = setting.default.filter(|_| setting.kind != Kind::Switch) {
+    if let Some(default) = setting.default_in_words().filter(|_| setting.kind != Kind::Switch) {
         help += &format!(" [default: {default}]");
     }
     help += &format!(" [{}; {}]", setting.name(), scope.variable(setting));
@@ -35,7 +35,8 @@ fn argument(scope: &Scope, setting: &'static Setting, flag: &'static str) -> Arg
 pub(crate) fn settings_without_flag(scope: &Scope) -> String {
     let mut text = String::from("Settings without a flag:\n");
     for setting in scope.table.iter().filter(|setting| setting.flag.is_none()) {
-        let default = setting.default.map_or_else(String::new, |d| format!(" [default: {d}]"));
+        let default =
+            setting.default_in_words().map_or_else(String::new, |d| format!(" [default: {d}]"));
         let (name, variable) = (setting.name(), scope.variable(setting));
         text += &format!("  {name}, {variable}\n          {}{default}\n", setting.help);
     }
@@ -60,19 +61,19 @@ pub(super) fn read(settings: &mut Settings, matches: &ArgMatches) {
             Kind::Switch => {
                 if matches.get_flag(flag) {
                     let value = Value { text: "true".to_owned(), place: Place::Flag(name) };
-                    settings.replace(setting, vec![value]);
+                    settings.replace(setting, "", vec![value]);
                 }
             }
             Kind::Secret => {
                 if let Some(path) = matches.get_one::<String>(flag) {
-                    read_value_file(settings, setting, path.as_ref(), name);
+                    read_value_file(settings, (setting, ""), path.as_ref(), name);
                 }
             }
             Kind::Text | Kind::List => {
                 let texts = matches.get_many::<String>(flag).into_iter().flatten();
                 let value =
                     |text: &String| Value { text: text.clone(), place: Place::Flag(name.clone()) };
-                settings.replace(setting, texts.map(value).collect());
+                settings.replace(setting, "", texts.map(value).collect());
             }
         }
     }
@@ -81,24 +82,25 @@ pub(super) fn read(settings: &mut Settings, matches: &ArgMatches) {
 /// Reads a value from a file that `by` names. White space at its end does not count.
 pub(super) fn read_value_file(
     settings: &mut Settings,
-    setting: &'static Setting,
+    (setting, table): (&'static Setting, &str),
     path: &Path,
     by: String,
 ) {
     let place = Place::Named { path: path.to_owned(), by };
+    let name = setting.name_in(table);
     match read_bounded(path) {
         Err(error) => {
-            let what = format!("{} cannot be read from this file: {error}", setting.name());
+            let what = format!("{name} cannot be read from this file: {error}");
             settings.problem(Problem::at(&place, what));
         }
         Ok(text) => {
             let texts = split(setting.kind, &text);
             if texts.is_empty() {
-                let what = format!("{}: this file is empty", setting.name());
+                let what = format!("{name}: this file is empty");
                 settings.problem(Problem::at(&place, what));
             }
             let values = texts.into_iter().map(|text| Value { text, place: place.clone() });
-            settings.replace(setting, values.collect());
+            settings.replace(setting, table, values.collect());
         }
     }
 }

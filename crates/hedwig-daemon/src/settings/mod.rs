@@ -4,6 +4,9 @@
 //! each with the [`Place`] it came from: a flag goes over an environment variable, that over the
 //! configuration file, that over the default. A [`Reading`] turns the text into values and keeps all
 //! that is wrong with it, so that an operator sees every mistake at once.
+//!
+//! Of what an operator has several, each has a table with a name that the operator gives: `[listener.NAME]`. Their
+//! settings are [named](Setting::named), and a reading goes through the tables one [by](Reading::each) one.
 
 mod environment;
 mod file;
@@ -13,7 +16,7 @@ mod reading;
 mod table;
 mod units;
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{collections::BTreeMap, ffi::OsString, path::PathBuf};
 
 pub use problem::{Place, Problem, Problems};
 pub use reading::Reading;
@@ -39,8 +42,14 @@ impl Scope {
     /// The environment variable that stands for a setting.
     #[must_use]
     pub fn variable(&self, setting: &Setting) -> String {
-        let name = format!("{}_{}_{}", self.variable_prefix, setting.section, setting.key);
-        name.to_uppercase()
+        self.variable_in(setting, "NAME")
+    }
+
+    /// The environment variable that stands for a setting in the table of this name.
+    pub(crate) fn variable_in(&self, setting: &Setting, table: &str) -> String {
+        let table = if setting.is_named { format!("{table}_") } else { String::new() };
+        let (section, key) = (setting.section, setting.key);
+        format!("{}_{section}_{table}{key}", self.variable_prefix).to_uppercase()
     }
 
     /// The environment variable that names the configuration file.
@@ -73,8 +82,11 @@ pub(crate) struct Value {
 /// Its `Debug` tells no value: some are secret.
 pub struct Settings {
     scope: &'static Scope,
-    /// One entry for each setting of the table, in its order; empty when nothing was said.
-    values: Vec<Vec<Value>>,
+    /// What was said, by the setting's place in the scope's table and the name of the operator's; the name is empty for
+    /// settings that have no such table.
+    values: BTreeMap<(usize, String), Vec<Value>>,
+    /// Where each named table was first spoken of, by section and name.
+    tables: BTreeMap<(&'static str, String), Place>,
     problems: Vec<Problem>,
     file: Option<PathBuf>,
 }
@@ -85,7 +97,8 @@ impl Settings {
     pub fn gather(scope: &'static Scope, sources: Sources<'_>) -> Self {
         let mut settings = Self {
             scope,
-            values: vec![Vec::new(); scope.table.len()],
+            values: BTreeMap::new(),
+            tables: BTreeMap::new(),
             problems: Vec::new(),
             file: None,
         };
@@ -113,14 +126,22 @@ impl Settings {
         sources.file.clone().or_else(|| named.map(|(_, path)| path.into())).or_else(default)
     }
 
-    /// Puts the values of a source in the place of those of a lesser one.
-    fn replace(&mut self, setting: &Setting, values: Vec<Value>) {
-        let index = self.index(setting);
-        self.values[index] = values;
+    /// Puts the values of a source in the place of those of a lesser one. `table` is the name of the table that
+    /// they stand in, and empty for a setting that is not named.
+    fn replace(&mut self, setting: &Setting, table: &str, values: Vec<Value>) {
+        let key = (self.index(setting), table.to_owned());
+        self.values.insert(key, values);
     }
 
-    fn values(&self, setting: &Setting) -> &[Value] {
-        &self.values[self.index(setting)]
+    /// Remembers a named table.
+    fn found_table(&mut self, section: &'static str, name: &str, place: &Place) {
+        self.tables.entry((section, name.to_owned())).or_insert_with(|| place.clone());
+    }
+
+    /// What was said of a setting; `None` when nothing was.
+    fn values(&self, setting: &Setting, table: &str) -> Option<&[Value]> {
+        let table = if setting.is_named { table } else { "" };
+        self.values.get(&(self.index(setting), table.to_owned())).map(Vec::as_slice)
     }
 
     fn entry(&self, setting: &Setting) -> &'static Setting {
@@ -156,6 +177,12 @@ fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a 
         .map(|(_, name)| name)
 }
 
+/// Whether a text can name a table: short, and the same in a variable, where it stands in capitals between underscores.
+fn is_table_name(text: &str) -> bool {
+    let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    (1..=32).contains(&text.len()) && text.bytes().all(is_plain)
+}
+
 /// The values in a text from outside the configuration file: those of a list stand in lines of their
 /// own or between commas, secrets in lines.
 fn split(kind: Kind, text: &str) -> Vec<String> {
@@ -167,5 +194,7 @@ fn split(kind: Kind, text: &str) -> Vec<String> {
     text.split(separator).map(str::trim).filter(|p| !p.is_empty()).map(str::to_owned).collect()
 }
 
+#[cfg(test)]
+mod named_tests;
 #[cfg(test)]
 mod tests;

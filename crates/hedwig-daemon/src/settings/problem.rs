@@ -61,12 +61,12 @@ impl Problem {
 
     /// A value that does not fit its setting. A secret is not shown.
     pub(crate) fn value(
-        setting: &Setting,
+        (setting, name): (&Setting, &str),
         place: &Place,
         text: &str,
         reason: impl fmt::Display,
     ) -> Self {
-        let mut what = setting.name();
+        let mut what = name.to_owned();
         if setting.kind != Kind::Secret {
             what += &format!(" = {:?}", clip(text));
         }

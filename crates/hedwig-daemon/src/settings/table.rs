@@ -27,6 +27,10 @@ pub struct Setting {
     pub default: Option<&'static str>,
     /// A value as it should be written; error messages show it.
     pub example: Option<&'static str>,
+    /// Whether each table `[section.NAME]` has a value of its own; see [`named`](Self::named).
+    pub is_named: bool,
+    /// Whose value holds when nothing is said.
+    pub otherwise: Option<&'static Setting>,
 }
 
 /// The sorts of values.
@@ -46,8 +50,18 @@ impl Setting {
     /// A setting with one value.
     #[must_use]
     pub const fn text(section: &'static str, key: &'static str, value_name: &'static str) -> Self {
-        let (kind, help) = (Kind::Text, "");
-        Self { section, key, value_name, kind, flag: None, help, default: None, example: None }
+        Self {
+            section,
+            key,
+            value_name,
+            kind: Kind::Text,
+            flag: None,
+            help: "",
+            default: None,
+            example: None,
+            is_named: false,
+            otherwise: None,
+        }
     }
 
     /// A setting with any number of values.
@@ -93,19 +107,49 @@ impl Setting {
         Self { example: Some(example), ..self }
     }
 
-    /// Its name as the configuration file has it: `[section] key`.
+    /// The same setting, in every table `[section.NAME]` that there is: for things of which an operator has
+    /// several. Its variables are `PREFIX_SECTION_NAME_KEY`; it has no flag.
+    #[must_use]
+    pub const fn named(self) -> Self {
+        Self { is_named: true, ..self }
+    }
+
+    /// The same setting; when nothing is said, another one's value holds.
+    #[must_use]
+    pub const fn otherwise(self, other: &'static Setting) -> Self {
+        Self { otherwise: Some(other), ..self }
+    }
+
+    /// Its name as the configuration file has it: `[section] key`, or `[section.NAME] key`.
     #[must_use]
     pub fn name(&self) -> String {
-        format!("[{}] {}", self.section, self.key)
+        self.name_in("NAME")
+    }
+
+    /// Its name in the table of this name.
+    pub(crate) fn name_in(&self, table: &str) -> String {
+        let (section, key) = (self.section, self.key);
+        if self.is_named {
+            format!("[{section}.{table}] {key}")
+        } else {
+            format!("[{section}] {key}")
+        }
+    }
+
+    /// What holds when nothing is said, in words.
+    pub(crate) fn default_in_words(&self) -> Option<String> {
+        let other = self.otherwise.map(|other| format!("as {}", other.name()));
+        other.or_else(|| self.default.map(str::to_owned))
     }
 
     /// Whether this is the same setting as another.
     pub(crate) fn is(&self, other: &Self) -> bool {
-        (self.section, self.key) == (other.section, other.key)
+        (self.section, self.key, self.is_named) == (other.section, other.key, other.is_named)
     }
 
     /// A value as it should be written, if one is known.
     pub(crate) fn model(&self) -> Option<&'static str> {
-        self.example.or(self.default)
+        let other = || self.otherwise.and_then(Self::model);
+        self.example.or(self.default).or_else(other)
     }
 }
