@@ -19,7 +19,7 @@ pub mod server;
 pub use capabilities::Capabilities;
 pub use client::ClientOptions;
 pub use command::{Command, CommandError};
-pub use peer::Peer;
+pub use peer::{Peer, site};
 pub use policy::{Policy, Question};
 pub use reply::{ReplyError, ReplyReader};
 pub use server::{Dialect, LineEndings, ServerOptions};

@@ -1,4 +1,4 @@
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use hedwig_envelope::{Origin, Protocol, Timestamp};
 
@@ -35,5 +35,15 @@ impl Peer {
             tls: self.tls.clone(),
             ..Origin::local(received_at)
         }
+    }
+}
+
+/// What counts as one client when clients are counted: an IPv4 address, or of an IPv6 address its /64, for a host has
+/// all of that to itself.
+#[must_use]
+pub fn site(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
+        v4 => v4,
     }
 }

@@ -19,6 +19,7 @@ use hedwig_smtp::{
     policy::allow_all,
     sasl::{Answer, Authenticator, Mechanism, ScramKeys, Secret},
     serve,
+    server::FailedAuthentications,
 };
 use rustls::ClientConfig;
 use support::{Inbox, content, envelope, listener, tls_configs};
@@ -58,6 +59,7 @@ struct Server {
     address: SocketAddr,
     inbox: Inbox,
     client: Arc<ClientConfig>,
+    failures: FailedAuthentications,
 }
 
 /// A server with TLS from the first byte.
@@ -65,12 +67,14 @@ async fn server(options: ServerOptions) -> Server {
     let (config, client) = tls_configs();
     let (listener, address) = listener().await;
     let inbox = Inbox::default();
+    let failures = FailedAuthentications::default();
     let serve = serve(listener, allow_all(), inbox.service())
         .implicit_tls(config)
         .authenticator(Arc::new(Directory))
+        .failed_authentications(failures.clone())
         .options(options);
     tokio::spawn(serve.into_future());
-    Server { address, inbox, client }
+    Server { address, inbox, client, failures }
 }
 
 impl Server {
@@ -149,6 +153,23 @@ async fn a_refusal_waits_longer_each_time_and_the_third_is_the_last() {
     assert!(begin.elapsed() >= delay * 6, "one, two and three times the delay");
     assert!(replies[2..5].iter().all(|reply| reply.starts_with("535 5.7.8")), "{replies:?}");
     assert!(replies[5].starts_with("421 4.7.0"), "{replies:?}");
+}
+
+#[tokio::test]
+async fn whoever_connects_anew_waits_for_what_went_wrong_before() {
+    let delay = Duration::from_millis(20);
+    let options = ServerOptions { authentication_failure_delay: delay, ..ServerOptions::default() };
+    let server = server(options).await;
+    let (wrong, right) = (plain("alice", "looking glass"), plain("alice", "wonderland"));
+    for _ in 0..3 {
+        converse(server.connect().await, &["EHLO client.example", &wrong]).await;
+    }
+    assert_eq!((server.failures.total(), server.failures.of_late(server.address.ip())), (3, 3));
+    let begin = Instant::now();
+    let replies = converse(server.connect().await, &["EHLO client.example", &right]).await;
+    assert!(begin.elapsed() >= delay * 3, "the fourth is heard after three times the delay");
+    assert!(replies[2].starts_with("235 "), "{replies:?}");
+    assert_eq!(server.failures.total(), 3);
 }
 
 #[tokio::test]

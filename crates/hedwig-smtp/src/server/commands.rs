@@ -39,16 +39,21 @@ pub(super) enum Ask {
 impl Session {
     pub(super) fn take_line(&mut self, line: Line) {
         let refusal = match line {
-            Line::Whole(line) => {
-                match Command::parse_at(&line, self.options.home_domain.as_deref()) {
-                    Ok(command) => return self.obey(command),
-                    Err(error) => return self.refuse_line(&line, &error),
-                }
-            }
+            Line::Whole(line) => match Command::parse_at(&line, self.home_domain(&line)) {
+                Ok(command) => return self.obey(command),
+                Err(error) => return self.refuse_line(&line, &error),
+            },
             Line::TooLong => replies::line_too_long(),
             Line::BareLf => replies::bare_line_feed(),
         };
         self.say(&refusal);
+    }
+
+    /// What goes behind a local part that stands alone in this line.
+    fn home_domain(&self, line: &[u8]) -> Option<&str> {
+        let is_mail = line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"MAIL"));
+        let of_senders = self.options.sender_home_domain.as_deref().filter(|_| is_mail);
+        of_senders.or(self.options.home_domain.as_deref())
     }
 
     fn refuse_line(&mut self, line: &[u8], error: &CommandError) {

@@ -30,7 +30,7 @@ pub use event::{CloseReason, Event, NothingToAnswer};
 pub use options::{LineEndings, ServerOptions};
 pub use replies::replies_for;
 #[cfg(feature = "tokio")]
-pub use serve::{Listener, Serve, serve, serve_connection};
+pub use serve::{FailedAuthentications, Listener, Serve, serve, serve_connection};
 pub use session::Session;
 pub use transfer::Incoming;
 

@@ -24,6 +24,8 @@ pub struct ServerOptions {
     /// What goes behind a local part that stands alone, `root` say, in MAIL and RCPT (RFC 6409 §4.2). Without it
     /// only `postmaster` may stand alone.
     pub home_domain: Option<String>,
+    /// What goes behind it in MAIL, when that is to be another domain than in RCPT.
+    pub sender_home_domain: Option<String>,
     /// What happens to a bare CR or LF in a content.
     pub line_endings: LineEndings,
     /// Whether REQUIRETLS is offered, over TLS (RFC 8689).
@@ -46,6 +48,8 @@ pub struct ServerOptions {
     /// How long the first failed authentication waits for its reply; the next wait longer by as much each.
     /// Kept by the driver.
     pub authentication_failure_delay: Duration,
+    /// How long failures on other connections from its address may hold a client back. Kept by the driver.
+    pub authentication_delay_max: Duration,
     /// How long the client may be silent (RFC 5321 §4.5.3.2.7 asks for five minutes at least).
     pub silence_max: Duration,
     /// How long a connection may last since it began, or since its last mail: a client that sends a byte
@@ -79,6 +83,7 @@ impl Default for ServerOptions {
             errors_max: 100,
             commands_without_mail_max: 100,
             home_domain: None,
+            sender_home_domain: None,
             line_endings: LineEndings::Refuse,
             require_tls: false,
             mt_priority: false,
@@ -89,6 +94,7 @@ impl Default for ServerOptions {
             authentication_required: false,
             authentication_failures_max: 3,
             authentication_failure_delay: Duration::from_secs(1),
+            authentication_delay_max: Duration::from_secs(20),
             silence_max: Duration::from_secs(300),
             connection_duration_max: Duration::from_secs(3600),
             connections_max: 1000,

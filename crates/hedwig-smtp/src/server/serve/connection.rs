@@ -17,6 +17,7 @@ use tower::{Service, ServiceExt};
 use super::{
     super::{Event, ServerOptions, Session, replies_for},
     allowance::{Allowance, Room},
+    failures::FailedAuthentications,
     judge::Judge,
     memory::ContentMemory,
 };
@@ -40,6 +41,7 @@ pub(super) struct Driver<P, S> {
     pub(super) tls: Tls,
     pub(super) judge: Option<Judge>,
     pub(super) memory: ContentMemory,
+    pub(super) failures: FailedAuthentications,
     pub(super) stopped: watch::Receiver<bool>,
 }
 
@@ -104,6 +106,7 @@ impl<P: Policy, S: MailService> Conversation<P, S> {
                     self.session.reply_each(&replies).map_err(io::Error::other)?;
                 }
                 Some(Event::Authenticate(claim)) => {
+                    self.hold_back().await;
                     let verdict = match &self.driver.judge {
                         Some(judge) => judge.judge(&claim).await,
                         None => Verdict::Unavailable,
@@ -203,11 +206,26 @@ impl<P: Policy, S: MailService> Conversation<P, S> {
         if failures == self.failures_atoned {
             return;
         }
+        let address = self.session.peer().client.map(|client| client.ip());
+        (self.failures_atoned..failures).for_each(|_| self.driver.failures.note(address));
         self.failures_atoned = failures;
         let client = self.session.peer().client.map(tracing::field::display);
         tracing::info!(client, failures, "authentication failed");
         let times = u32::try_from(failures).unwrap_or(u32::MAX);
         sleep(self.driver.options.authentication_failure_delay.saturating_mul(times)).await;
+    }
+
+    /// Lets a client wait for what went wrong on other connections from its address before it is heard: whoever
+    /// connects anew for each password wins nothing by that.
+    async fn hold_back(&mut self) {
+        let address = self.session.peer().client.map(|client| client.ip());
+        let of_late = address.map_or(0, |address| self.driver.failures.of_late(address));
+        let here = u32::try_from(self.failures_atoned).unwrap_or(u32::MAX);
+        let delay = self.driver.options.authentication_failure_delay;
+        let delay = delay.saturating_mul(of_late.saturating_sub(here));
+        if !delay.is_zero() {
+            sleep(delay.min(self.driver.options.authentication_delay_max)).await;
+        }
     }
 
     async fn start_tls(&mut self) -> io::Result<()> {

@@ -1,5 +1,6 @@
 mod allowance;
 mod connection;
+mod failures;
 mod judge;
 mod listener;
 mod memory;
@@ -24,6 +25,7 @@ use tokio::{
 };
 
 pub use self::listener::Listener;
+pub use self::failures::FailedAuthentications;
 use self::{
     allowance::Allowance,
     connection::{Driver, Tls},
@@ -52,6 +54,7 @@ pub fn serve<L: Listener, P: Policy, S: MailService>(
         options: ServerOptions::default(),
         tls: Tls::None,
         authenticator: None,
+        failures: FailedAuthentications::default(),
         shutdown: Box::pin(pending()),
     }
 }
@@ -68,8 +71,16 @@ pub async fn serve_connection<P: Policy, S: MailService>(
     // Nobody asks it to stop: who wants that drops the future.
     let (_stop, stopped) = watch::channel(false);
     let memory = Allowance::memory(&options);
-    let options = Arc::new(options);
-    let driver = Driver { options, judge: None, memory, policy, service, tls: Tls::None, stopped };
+    let driver = Driver {
+        options: Arc::new(options),
+        judge: None,
+        failures: FailedAuthentications::default(),
+        memory,
+        policy,
+        service,
+        tls: Tls::None,
+        stopped,
+    };
     driver.run(Box::new(stream), client).await;
 }
 
@@ -84,6 +95,7 @@ pub struct Serve<P, S, L = TcpListener> {
     options: ServerOptions,
     tls: Tls,
     authenticator: Option<Arc<dyn Authenticator>>,
+    failures: FailedAuthentications,
     shutdown: BoxFuture<()>,
 }
 
@@ -110,6 +122,12 @@ impl<P: Policy, S: MailService, L: Listener> Serve<P, S, L> {
         Self { authenticator: Some(authenticator), ..self }
     }
 
+    /// Counts failed authentications here, together with other servers. Whoever fails again and again is answered ever
+    /// more slowly, on whichever connection.
+    pub fn failed_authentications(self, failures: FailedAuthentications) -> Self {
+        Self { failures, ..self }
+    }
+
     /// Until this future is ready. Then nobody new is let in, the idle are told 421, and mails under way
     /// are finished within [`ServerOptions::shutdown_grace`].
     pub fn with_graceful_shutdown(self, signal: impl Future<Output = ()> + Send + 'static) -> Self {
@@ -129,6 +147,7 @@ impl<P: Policy, S: MailService, L: Listener> Serve<P, S, L> {
             policy: self.policy,
             service: self.service,
             tls: self.tls,
+            failures: self.failures,
             stopped,
         };
         let mut connections = JoinSet::new();
