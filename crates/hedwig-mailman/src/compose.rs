@@ -4,7 +4,6 @@ use std::{
     fs::{self, Permissions},
     future::IntoFuture,
     io,
-    net::SocketAddr,
     os::unix::fs::PermissionsExt,
 };
 
@@ -14,16 +13,15 @@ use hedwig_daemon::{
     control::{Control, serve_control},
     spool,
 };
-use hedwig_envelope::{BoxError, MailService, ReceivedLayer};
+use hedwig_envelope::{BoxError, ChangeLayer, MailService, adding_received};
 use hedwig_smtp::ServerOptions;
 use hedwig_spool::{Courier, CourierOptions, CutThrough, Spool};
 use rustix::fs::Mode;
 use tower::{ServiceBuilder, limit::GlobalConcurrencyLimitLayer, load_shed::LoadShedLayer};
 
 use crate::{
-    AuthorsLayer, Configuration, SubmissionLayer,
-    front_door::Begin,
-    relay_policy, sender_policy,
+    Configuration, Senders, completing,
+    counts::Counts,
     sendmail::{DropDirectories, PickUp, PickUpOptions},
 };
 
@@ -34,7 +32,7 @@ pub fn handing_over(configuration: &Configuration, metrics: &Metrics) -> impl Ma
         .service(configuration.client.clone())
 }
 
-/// Takes a mail from a client: hands it over while the client waits, or else queues it.
+/// Takes a mail from a client, whatever the listener: hands it over while the client waits, or else queues it.
 pub fn accepting(
     configuration: &Configuration,
     metrics: &Metrics,
@@ -47,9 +45,8 @@ pub fn accepting(
         .layer(LoadShedLayer::new())
         .layer(GlobalConcurrencyLimitLayer::new(configuration.mails_max))
         .layer(HopLimitLayer)
-        .layer(AuthorsLayer::new(&configuration.mail_domain))
-        .layer(SubmissionLayer::new(configuration.mail_domain.as_str()))
-        .layer(ReceivedLayer::new(configuration.hostname.as_str()))
+        .layer(ChangeLayer::new(completing(&configuration.mail_domain)))
+        .layer(ChangeLayer::new(adding_received(configuration.hostname.as_str())))
         .service(CutThrough::new(postoffice, spool, configuration.within))
 }
 
@@ -59,12 +56,15 @@ pub fn picking_up(
     metrics: &Metrics,
     spool: Spool,
 ) -> impl MailService + use<> {
+    // Nobody is refused there, for nobody is there to be told.
+    let domain = configuration.mail_domain.as_str().into();
+    let senders = Senders { domain, ..Senders::default() };
     ServiceBuilder::new()
         .layer(AcceptingLayer::new(metrics.clone()))
         .layer(HopLimitLayer)
-        .layer(AuthorsLayer::new(&configuration.mail_domain))
-        .layer(SubmissionLayer::new(configuration.mail_domain.as_str()))
-        .layer(ReceivedLayer::new(configuration.hostname.as_str()))
+        .layer(ChangeLayer::new(senders.changing()))
+        .layer(ChangeLayer::new(completing(&configuration.mail_domain)))
+        .layer(ChangeLayer::new(adding_received(configuration.hostname.as_str())))
         .service(spool)
 }
 
@@ -75,28 +75,28 @@ pub(crate) async fn serve(
     stop: Stop,
 ) -> Result<(), Failure> {
     let spool = open_spool(&configuration).await.map_err(Failure::try_again)?;
-    let metrics = Metrics::new();
+    let counts = Counts::default();
+    let metrics = counts.metrics();
     let postoffice = handing_over(&configuration, &metrics);
     let mail = accepting(&configuration, &metrics, postoffice.clone(), spool.clone());
     let dropped = picking_up(&configuration, &metrics, spool.clone());
     let pick_up = pick_up(&configuration, dropped).map_err(Failure::try_again)?;
-    let policy = relay_policy(configuration.relay_from.clone());
-    let policy = sender_policy(configuration.senders.clone(), &configuration.mail_domain, policy);
 
     let mut parts = Parts::new(stop.clone());
     let control = Control::new(spool.clone());
     let control = serve_control(&configuration.spool.directory, control, stop.requested());
     parts.start_sure("control socket", control.map_err(Failure::try_again)?);
-    let door = &configuration.front_door;
-    for (protocol, addresses, begin) in [
-        ("smtp", &configuration.listen, Begin::InClearText),
-        ("smtps", &door.tls_listen, Begin::WithTls),
-    ] {
-        let listeners = manager.listeners(protocol, addresses).await;
-        for listener in listeners.map_err(Failure::configuration)? {
-            let address = listener.local_addr().map_err(Failure::try_again)?;
-            let options = smtp_options(&configuration, address);
-            let server = door.serve(begin, listener, policy.clone(), mail.clone(), options);
+    for listener in &configuration.listeners {
+        let sockets = manager.listeners(&listener.name, &listener.addresses).await;
+        for socket in sockets.map_err(Failure::configuration)? {
+            let address = socket.local_addr().map_err(Failure::try_again)?;
+            let server = listener.serve(
+                (socket, address),
+                &configuration.front_door,
+                smtp_options(&configuration),
+                &counts,
+                mail.clone(),
+            );
             let server = server.with_graceful_shutdown(stop.requested());
             parts.start("SMTP listener", server.into_future());
         }
@@ -119,12 +119,16 @@ pub(crate) async fn serve(
     finished
 }
 
-fn smtp_options(configuration: &Configuration, address: SocketAddr) -> ServerOptions {
+/// What all listeners have in common.
+fn smtp_options(configuration: &Configuration) -> ServerOptions {
     ServerOptions {
         hostname: configuration.hostname.to_string(),
-        content_bytes_max: configuration.content_bytes_max,
         home_domain: Some(configuration.mail_domain.clone()),
-        line_endings: configuration.line_endings.at(address),
+        // To take it is to promise that no hop is in clear text, the next one included.
+        require_tls: configuration.hop_is_secure,
+        mt_priority: true,
+        deliver_by: true,
+        future_release: Some(configuration.hold_max).filter(|max| !max.is_zero()),
         shutdown_grace: configuration.grace,
         ..ServerOptions::default()
     }

@@ -1,36 +1,30 @@
-use std::{fmt, net::SocketAddr, num::NonZeroUsize, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    num::NonZeroUsize,
+    path::PathBuf,
+    time::Duration,
+};
 
 use hedwig_daemon::{
     GRACE, HOSTNAME, Hostname, delivery, log,
     settings::{Reading, Scope, Setting, Size, Span},
     spool,
 };
-use hedwig_smtp::LineEndings;
 use hedwig_spool::Grouping;
 use hedwig_transport::{Client, ClientOptions, Token, tls};
 
 use crate::{
-    FrontDoor, Network, SenderRule,
-    front_door::{TLS_CERTIFICATE, TLS_KEY, TLS_LISTEN, USERS_FILE, USERS_IN_CLEAR_TEXT},
+    FrontDoor, Listener,
+    front_door::{TLS_CERTIFICATE, TLS_KEY, USERS_FILE, USERS_IN_CLEAR_TEXT},
+    listener_settings as settings, listeners,
 };
 
-pub(crate) static LISTEN: Setting = Setting::list("smtp", "listen", "ADDR")
-    .flag("listen")
-    .help("Take mail over SMTP at these addresses")
-    .default("127.0.0.1:25");
-pub(crate) static SIZE_MAX: Setting =
-    Setting::text("smtp", "size_max", "SIZE").help("The largest mail taken").default("50M");
 static MAILS_MAX: Setting = Setting::text("smtp", "mails_max", "N")
     .help("So many mails are in hand at once; more are told 451")
     .default("1000");
-static RELAY_FROM: Setting = Setting::list("smtp", "relay_from", "NETWORK")
-    .help("Clients in these networks may send anywhere, besides those on this host")
-    .example("10.0.0.0/8");
-static LINE_ENDINGS: Setting = Setting::text("smtp", "line_endings", "refuse|normalise|auto")
-    .help(
-        "What happens to a bare CR or LF; auto normalises at loopback listeners, refuses elsewhere",
-    )
-    .default("auto");
+static HOLD_MAX: Setting = Setting::text("smtp", "hold_max", "SPAN")
+    .help("So long a client may ask a mail to be held back (FUTURERELEASE); 0s, and it may not ask")
+    .default("7d");
 static URL: Setting = Setting::list("postoffice", "url", "URL")
     .flag("postoffice")
     .help("Hand mail to the postoffice there; of several, to the first that answers")
@@ -55,9 +49,6 @@ pub(crate) static DIRECTORY: Setting = spool::directory("/var/spool/hedwig-mailm
 static DOMAIN: Setting = Setting::text("mail", "domain", "DOMAIN")
     .help("What goes behind a bare name such as root, in the place of a host without a dot such as a container's, and into a Message-ID; the host's name if not set")
     .example("example.org");
-static SENDERS: Setting = Setting::list("mail", "senders", "SENDER")
-    .help("The addresses and domains that clients may send as over SMTP; without any, as anybody")
-    .example("example.org");
 static ADMIN: Setting = Setting::text("admin", "listen", "ADDR")
     .flag("admin")
     .help("Answer health, metrics and queue requests over HTTP here")
@@ -77,16 +68,36 @@ pub static SCOPE: Scope = Scope {
     variable_prefix: "HEDWIG_MAILMAN",
     file_default: "/etc/hedwig/mailman.toml",
     table: &[
-        &LISTEN,
-        &SIZE_MAX,
+        &settings::LISTEN,
+        &settings::SIZE_MAX,
+        &settings::RECIPIENTS_MAX,
         &MAILS_MAX,
-        &RELAY_FROM,
-        &LINE_ENDINGS,
-        &TLS_LISTEN,
+        &HOLD_MAX,
+        &settings::RELAY_FROM,
+        &settings::LINE_ENDINGS,
+        &settings::TLS_LISTEN,
         &TLS_CERTIFICATE,
         &TLS_KEY,
         &USERS_FILE,
         &USERS_IN_CLEAR_TEXT,
+        &settings::PER_CLIENT,
+        &settings::PER_SENDER,
+        &settings::PER_USER,
+        &settings::NAMED_LISTEN,
+        &settings::PROTOCOL,
+        &settings::TLS,
+        &settings::AUTH,
+        &settings::NAMED_IN_CLEAR_TEXT,
+        &settings::NAMED_CLIENTS,
+        &settings::NAMED_SENDERS,
+        &settings::NAMED_OTHER_SENDERS,
+        &settings::NAMED_DEFAULT_SENDER,
+        &settings::NAMED_SIZE_MAX,
+        &settings::NAMED_RECIPIENTS_MAX,
+        &settings::NAMED_LINE_ENDINGS,
+        &settings::NAMED_PER_CLIENT,
+        &settings::NAMED_PER_SENDER,
+        &settings::NAMED_PER_USER,
         &URL,
         &TOKEN,
         &WITHIN,
@@ -96,7 +107,9 @@ pub static SCOPE: Scope = Scope {
         &KEY,
         &DIRECTORY,
         &DOMAIN,
-        &SENDERS,
+        &settings::SENDERS,
+        &settings::OTHER_SENDERS,
+        &settings::DEFAULT_SENDER,
         &spool::RETENTION,
         &delivery::EXPIRY,
         &RETRY,
@@ -114,22 +127,22 @@ pub static SCOPE: Scope = Scope {
 
 /// All that mailman needs to know.
 pub struct Configuration {
-    /// Where mail comes in.
-    pub listen: Vec<SocketAddr>,
-    /// The largest mail, in bytes.
+    /// Where mail comes in, and by which rules.
+    pub listeners: Vec<Listener>,
+    /// The largest mail that is picked up, in bytes.
     pub content_bytes_max: u64,
+    /// So long a client may have a mail held back; zero, and it may not.
+    pub hold_max: Duration,
     /// How many mails are in hand at once.
     pub mails_max: usize,
-    /// Who may relay besides this host.
-    pub relay_from: Vec<Network>,
-    /// What happens to bare CRs and LFs.
-    pub line_endings: LineEndingChoice,
     /// TLS and users.
     pub front_door: FrontDoor,
     /// The road to the postoffice.
     pub client: Client,
     /// The postoffices' URLs, to be told.
     pub urls: Vec<String>,
+    /// Whether nobody can listen in on that road: each URL speaks TLS, or leads to this host.
+    pub hop_is_secure: bool,
     /// How long a client waits for the postoffice.
     pub within: Duration,
     /// The queue.
@@ -144,8 +157,6 @@ pub struct Configuration {
     pub hostname: Hostname,
     /// What goes behind a bare local part, and into a Message-ID.
     pub mail_domain: String,
-    /// Which senders are allowed; without any, all are.
-    pub senders: Vec<SenderRule>,
     /// How long a graceful stop may take.
     pub grace: Duration,
 }
@@ -153,11 +164,9 @@ pub struct Configuration {
 impl Configuration {
     /// Reads all settings; what is wrong stays with the reading.
     pub fn read(read: &mut Reading<'_>) -> Option<Self> {
-        let listen = read.many(&LISTEN);
-        let size = read.one::<Size>(&SIZE_MAX);
+        let size = read.one::<Size>(&settings::SIZE_MAX);
+        let hold_max = read.one::<Span>(&HOLD_MAX);
         let mails_max = read.one::<NonZeroUsize>(&MAILS_MAX);
-        let relay_from = read_networks(read);
-        let line_endings = read.one(&LINE_ENDINGS);
         let front_door = FrontDoor::read(read);
         let urls = read.many::<String>(&URL);
         let client = read_client(read, urls.clone());
@@ -168,16 +177,21 @@ impl Configuration {
         let admin_tokens = read.many(&ADMIN_TOKEN);
         let hostname = Hostname::read(read);
         let mail_domain = mail_domain(read, hostname.as_ref());
-        let senders = read.many(&SENDERS);
+        let listeners = match (&front_door, &mail_domain) {
+            (Some(door), Some(domain)) => listeners::read(read, door, domain),
+            _ => None,
+        };
         let grace = read.one::<Span>(&GRACE);
         Some(Self {
-            listen: listen?,
+            listeners: listeners?,
             content_bytes_max: size?.0,
+            hold_max: hold_max?.0,
             mails_max: mails_max?.get(),
-            relay_from: relay_from?,
-            line_endings: line_endings?,
             front_door: front_door?,
             client: client?,
+            hop_is_secure: urls
+                .as_deref()
+                .is_some_and(|urls| urls.iter().all(|url| is_secure(url))),
             urls: urls?,
             within: within?.0,
             spool: spool?,
@@ -186,7 +200,6 @@ impl Configuration {
             admin_tokens: admin_tokens?,
             hostname: hostname?,
             mail_domain: mail_domain?,
-            senders: senders?,
             grace: grace?.0,
         })
     }
@@ -194,17 +207,9 @@ impl Configuration {
     /// What `check` says.
     pub(crate) fn describe(&self) -> Vec<String> {
         let join = |parts: Vec<String>| parts.join(", ");
-        let listen = join(self.listen.iter().map(ToString::to_string).collect());
-        let relay = self.relay_from.iter().map(|network| format!(", {network}"));
-        let mut lines = vec![
-            format!("hostname: {}", self.hostname),
-            format!("mail is taken at: {listen} (SMTP)"),
-            format!("and may be sent by: this host{}", relay.collect::<String>()),
-            match &self.senders[..] {
-                [] => "as: anybody".to_owned(),
-                some => format!("as: {}", join(some.iter().map(ToString::to_string).collect())),
-            },
-        ];
+        let mut lines = vec![format!("hostname: {}", self.hostname)];
+        let open = self.listeners.iter().filter(|listener| !listener.addresses.is_empty());
+        lines.extend(open.flat_map(Listener::describe));
         lines.extend(self.front_door.describe());
         lines.extend([
             format!("it is handed to: {}", join(self.urls.clone())),
@@ -223,15 +228,6 @@ pub(crate) fn mail_domain(read: &mut Reading<'_>, hostname: Option<&Hostname>) -
     let domain = read.optional::<Hostname>(&DOMAIN)?;
     let domain = domain.or_else(|| hostname.cloned()).unwrap_or_else(Hostname::of_system);
     Some(domain.to_string())
-}
-
-/// The networks that may relay. A slip here is how open relays are made.
-fn read_networks(read: &mut Reading<'_>) -> Option<Vec<Network>> {
-    let networks: Vec<Network> = read.many(&RELAY_FROM)?;
-    for (network, danger) in networks.iter().filter_map(|n| Some((n, n.danger()?))) {
-        read.warn(&RELAY_FROM, format_args!("{network} {danger}"));
-    }
-    Some(networks)
 }
 
 fn read_client(read: &mut Reading<'_>, urls: Option<Vec<String>>) -> Option<Client> {
@@ -269,46 +265,35 @@ fn read_client(read: &mut Reading<'_>, urls: Option<Vec<String>>) -> Option<Clie
     Client::new(options).map_err(|error| read.wrong(&URL, error)).ok()
 }
 
-/// What happens to bare CRs and LFs at a listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LineEndingChoice {
-    /// The same everywhere.
-    Always(LineEndings),
-    /// Normalised where only this host's programs come in, refused where a network does.
-    ByListener,
+/// Whether nobody can listen in on the road to a postoffice at this URL.
+fn is_secure(url: &str) -> bool {
+    let is_loopback = |rest: &str| {
+        let host = rest.split('/').next().unwrap_or(rest);
+        let address =
+            host.parse::<SocketAddr>().map(|address| address.ip()).or_else(|_| host.parse());
+        address.is_ok_and(|address: IpAddr| address.is_loopback())
+    };
+    url.starts_with("https://")
+        || url.starts_with("unix:")
+        || url.strip_prefix("http://").is_some_and(is_loopback)
 }
 
-impl LineEndingChoice {
-    /// What it means for a listener at this address.
-    #[must_use]
-    pub fn at(self, address: SocketAddr) -> LineEndings {
-        match self {
-            Self::Always(line_endings) => line_endings,
-            Self::ByListener if address.ip().is_loopback() => LineEndings::Normalise,
-            Self::ByListener => LineEndings::Refuse,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_tls_and_this_host_are_secure() {
+        for (url, expected) in [
+            ("https://postoffice.example.org", true),
+            ("unix:/run/postoffice.sock", true),
+            ("http://127.0.0.1:8025/path", true),
+            ("http://[::1]:8025", true),
+            ("http://127.0.0.1", true),
+            ("http://192.0.2.1:8025", false),
+            ("http://127.0.0.1.example.org:8025", false),
+        ] {
+            assert_eq!(is_secure(url), expected, "{url}");
         }
-    }
-}
-
-impl FromStr for LineEndingChoice {
-    type Err = LineEndingError;
-
-    fn from_str(text: &str) -> Result<Self, LineEndingError> {
-        match text {
-            "refuse" => Ok(Self::Always(LineEndings::Refuse)),
-            "normalise" => Ok(Self::Always(LineEndings::Normalise)),
-            "auto" => Ok(Self::ByListener),
-            _ => Err(LineEndingError),
-        }
-    }
-}
-
-/// A text that is no [`LineEndingChoice`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LineEndingError;
-
-impl fmt::Display for LineEndingError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("bare line ends are dealt with by refuse, normalise or auto")
     }
 }

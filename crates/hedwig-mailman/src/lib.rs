@@ -2,8 +2,18 @@
 
 mod compose;
 mod configuration;
+mod counts;
 mod front_door;
+mod gateways;
+mod hold;
+mod listener;
+mod listener_settings;
+mod listeners;
+mod network;
+mod rate;
+mod rates;
 mod relay;
+mod sender_rule;
 mod senders;
 mod submission;
 mod users;
@@ -21,9 +31,14 @@ use hedwig_spool::Grouping;
 pub use compose::{accepting, handing_over, picking_up};
 pub use configuration::{Configuration, SCOPE};
 pub use front_door::FrontDoor;
-pub use relay::{Network, NetworkError, relay_policy};
-pub use senders::{Authors, AuthorsLayer, SenderRule, SenderRuleError, sender_policy};
-pub use submission::{Submission, SubmissionLayer};
+pub use listener::{Authentication, LineEndingChoice, Listener, Rules, TlsMode};
+pub use network::{Network, NetworkError};
+pub use rate::{Rate, RateError};
+pub use rates::{Limit, Rates, rate_policy};
+pub use relay::{Clients, relay_policy};
+pub use sender_rule::{OtherSenders, SenderRule, SenderRuleError};
+pub use senders::Senders;
+pub use submission::completing;
 pub use users::{User, UserDirectory, UserFileError, Users};
 
 /// The daemon, for [`hedwig_daemon::run`].

@@ -1,132 +1,108 @@
-use std::{
-    fmt, future,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    str::FromStr,
-};
+use std::{fmt, future, net::IpAddr};
 
 use hedwig_envelope::BoxError;
 use hedwig_smtp::{Policy, Question, policy::LoopbackOnly};
 use tower::{Service, service_fn};
 
-/// Relays for this host, for clients in these networks, and for whoever is authenticated. To everybody
-/// else it says 550 5.7.1 at each recipient, so that nobody makes an open relay by leaving out a setting.
-pub fn relay_policy(networks: Vec<Network>) -> impl Policy {
+use crate::{Network, gateways::gateways};
+
+/// The clients that may relay, besides those on this host.
+///
+/// A network's gateway is none of its clients: behind a container's published port, whoever connects from anywhere
+/// seems to be the gateway of the bridge. It may relay only if its address is named by itself. What counts as one is the
+/// first address of each network, and what [`with_gateways`](Self::with_gateways) adds.
+#[derive(Clone, Debug, Default)]
+pub struct Clients {
+    networks: Vec<Network>,
+    gateways: Vec<IpAddr>,
+}
+
+impl Clients {
+    /// The clients in these networks.
+    #[must_use]
+    pub fn new(networks: Vec<Network>) -> Self {
+        Self { networks, gateways: Vec::new() }
+    }
+
+    /// The clients in these networks, but for the gateways that this host's routes name.
+    #[must_use]
+    pub fn of_this_host(networks: Vec<Network>) -> Self {
+        Self::new(networks).with_gateways(gateways())
+    }
+
+    /// The same clients without these gateways.
+    #[must_use]
+    pub fn with_gateways(self, gateways: Vec<IpAddr>) -> Self {
+        Self { gateways, ..self }
+    }
+
+    /// The networks as they were named.
+    #[must_use]
+    pub fn networks(&self) -> &[Network] {
+        &self.networks
+    }
+
+    /// Whether a client at this address may relay.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.networks.iter().filter(|network| network.contains(address)).any(|network| {
+            network.is_single() || !self.gateways_of(network).any(|gateway| gateway == address)
+        })
+    }
+
+    /// The gateways that may relay, for they were named by themselves.
+    pub(crate) fn trusted_gateways(&self) -> impl Iterator<Item = IpAddr> {
+        let is_first = |address| self.networks.iter().any(|n| n.first_host() == Some(address));
+        let singles = self.networks.iter().filter(|network| network.is_single());
+        singles
+            .map(Network::address)
+            .filter(move |address| self.gateways.contains(address) || is_first(*address))
+    }
+
+    fn gateways_of(&self, network: &Network) -> impl Iterator<Item = IpAddr> {
+        let network = *network;
+        let others =
+            self.gateways.iter().copied().filter(move |gateway| network.contains(*gateway));
+        let first = network.first_host();
+        first.into_iter().chain(others.filter(move |other| Some(*other) != first))
+    }
+}
+
+impl From<Vec<Network>> for Clients {
+    fn from(networks: Vec<Network>) -> Self {
+        Self::new(networks)
+    }
+}
+
+impl fmt::Display for Clients {
+    /// `this host, 172.17.0.0/16 but 172.17.0.1`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("this host")?;
+        for network in &self.networks {
+            write!(f, ", {network}")?;
+            let left_out = self.gateways_of(network).filter(|gateway| !self.contains(*gateway));
+            for (index, gateway) in left_out.enumerate() {
+                write!(f, " {} {gateway}", if index == 0 { "but" } else { "and" })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Relays for this host, for these clients, and for whoever is authenticated. To everybody else it says 550 5.7.1 at
+/// each recipient, so that nobody makes an open relay by leaving out a setting.
+pub fn relay_policy(clients: impl Into<Clients>) -> impl Policy {
+    let clients: Clients = clients.into();
     service_fn(move |question: Question| {
         let peer = question.peer();
         let client = peer.client.map(|client| client.ip());
-        let is_trusted = |ip| networks.iter().any(|network| network.contains(ip));
-        if peer.authenticated.is_some() || client.is_some_and(is_trusted) {
+        if peer.authenticated.is_some() || client.is_some_and(|client| clients.contains(client)) {
             return future::ready(Ok::<_, BoxError>(question.yes()));
         }
         LoopbackOnly.call(question)
     })
 }
-
-/// A network in the notation of RFC 4632: `10.0.0.0/8`, `2001:db8::/32`, or a single address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    prefix_bits: u32,
-}
-
-impl Network {
-    /// Whether this address is in it. An IPv4 address that came over an IPv6 socket is one.
-    #[must_use]
-    pub fn contains(&self, address: IpAddr) -> bool {
-        let (own, width) = number(self.address);
-        let (other, other_width) = number(address.to_canonical());
-        let shift = width - self.prefix_bits;
-        // Shifting a number by all its bits is no operation in Rust; nothing is left of it then.
-        width == other_width && own.checked_shr(shift) == other.checked_shr(shift)
-    }
-
-    /// What is dangerous about letting all of it relay, if anything is.
-    #[must_use]
-    pub fn danger(&self) -> Option<&'static str> {
-        let (_, width) = number(self.address);
-        let whole_continents = if width == 32 { 8 } else { 7 };
-        if self.prefix_bits < whole_continents {
-            return Some("is all the world, or much of it: that makes an open relay");
-        }
-        let covers = |other: &&(IpAddr, u32)| other.1 >= self.prefix_bits && self.contains(other.0);
-        PRIVATE_RANGES.iter().find(covers).map(|_| {
-            "is a whole private range: name only the network your clients are in; behind a container's \
-             published port or a load balancer, strangers may seem to come from a private address"
-        })
-    }
-}
-
-/// RFC 1918, RFC 6598, RFC 4193 and link-local addresses.
-const PRIVATE_RANGES: [(IpAddr, u32); 7] = [
-    (IpAddr::V4(Ipv4Addr::new(10, 0, 0, 0)), 8),
-    (IpAddr::V4(Ipv4Addr::new(172, 16, 0, 0)), 12),
-    (IpAddr::V4(Ipv4Addr::new(192, 168, 0, 0)), 16),
-    (IpAddr::V4(Ipv4Addr::new(100, 64, 0, 0)), 10),
-    (IpAddr::V4(Ipv4Addr::new(169, 254, 0, 0)), 16),
-    (IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0)), 8),
-    (IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0)), 10),
-];
-
-/// An address as a number, and how many bits it has.
-fn number(address: IpAddr) -> (u128, u32) {
-    match address {
-        IpAddr::V4(address) => (address.to_bits().into(), 32),
-        IpAddr::V6(address) => (address.to_bits(), 128),
-    }
-}
-
-impl FromStr for Network {
-    type Err = NetworkError;
-
-    fn from_str(text: &str) -> Result<Self, NetworkError> {
-        let (address, prefix) = text.split_once('/').map_or((text, None), |(a, p)| (a, Some(p)));
-        let address: IpAddr = address.parse().map_err(|_| NetworkError::Form)?;
-        let (bits, width) = number(address);
-        let prefix_bits = match prefix {
-            None => width,
-            Some(prefix) => prefix.parse().map_err(|_| NetworkError::Form)?,
-        };
-        if prefix_bits > width {
-            return Err(NetworkError::Prefix(width));
-        }
-        let network = Self { address, prefix_bits };
-        // 10.1.2.3/8 is a slip of whoever meant either one host or the whole network.
-        let host_bits = width - prefix_bits;
-        let has_host_bits = host_bits > 0 && bits.trailing_zeros() < host_bits;
-        if has_host_bits { Err(NetworkError::HostBits) } else { Ok(network) }
-    }
-}
-
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.prefix_bits)
-    }
-}
-
-/// A text that is no [`Network`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NetworkError {
-    /// Not an address, or not one with a prefix length.
-    Form,
-    /// The prefix is longer than the address, which has so many bits.
-    Prefix(u32),
-    /// Bits are set beyond the prefix.
-    HostBits,
-}
-
-impl fmt::Display for NetworkError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Form => {
-                write!(f, "a network is an IP address, perhaps with / and a prefix length")
-            }
-            Self::Prefix(width) => write!(f, "the prefix length is more than {width}"),
-            Self::HostBits => write!(f, "the address has bits set beyond the prefix length"),
-        }
-    }
-}
-
-impl std::error::Error for NetworkError {}
 
 #[cfg(test)]
 mod tests {
@@ -137,82 +113,61 @@ mod tests {
 
     use super::*;
 
-    fn network(text: &str) -> Result<Network, NetworkError> {
-        text.parse()
+    fn clients(networks: &[&str], gateways: &[&str]) -> Clients {
+        let networks = networks.iter().map(|network| network.parse().unwrap()).collect();
+        let gateways = gateways.iter().map(|gateway| gateway.parse().unwrap()).collect();
+        Clients::new(networks).with_gateways(gateways)
     }
 
-    #[test]
-    fn a_network_has_the_addresses_of_its_prefix() {
-        for (text, inside, outside) in [
-            ("10.0.0.0/8", "10.255.0.1", "11.0.0.0"),
-            ("10.0.0.0/8", "::ffff:10.1.1.1", "::10.1.1.1"),
-            ("192.0.2.7", "192.0.2.7", "192.0.2.8"),
-            ("2001:db8::/32", "2001:db8:ffff::1", "2001:db9::"),
-            ("0.0.0.0/0", "203.0.113.9", "2001:db8::1"),
-        ] {
-            let network = network(text).unwrap();
-            assert!(network.contains(inside.parse().unwrap()), "{text} {inside}");
-            assert!(!network.contains(outside.parse().unwrap()), "{text} {outside}");
-        }
-        assert!(network("::/0").unwrap().contains("2001:db8::1".parse().unwrap()));
-    }
-
-    #[test]
-    fn a_slip_is_no_network() {
-        assert_eq!(network("10.1.2.3/8"), Err(NetworkError::HostBits));
-        assert_eq!(network("10.0.0.0/33"), Err(NetworkError::Prefix(32)));
-        for text in ["", "localhost", "10.0.0.0/", "10.0.0.0/x", "10.0.0.0/-1"] {
-            assert_eq!(network(text), Err(NetworkError::Form), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_network_that_lets_in_strangers_is_dangerous() {
-        for (text, danger) in [
-            ("0.0.0.0/0", Some("is all the world")),
-            ("128.0.0.0/1", Some("is all the world")),
-            ("::/0", Some("is all the world")),
-            ("10.0.0.0/8", Some("is a whole private range")),
-            ("172.16.0.0/12", Some("is a whole private range")),
-            ("192.0.0.0/8", Some("is a whole private range")),
-            ("fd00::/8", Some("is a whole private range")),
-            ("172.17.0.0/16", None),
-            ("192.168.1.0/24", None),
-            ("2001:db8::/32", None),
-            ("203.0.113.0/24", None),
-        ] {
-            let found = network(text).unwrap().danger();
-            assert_eq!(found.is_some(), danger.is_some(), "{text}");
-            assert!(found.unwrap_or_default().starts_with(danger.unwrap_or_default()), "{text}");
-        }
+    async fn code(clients: &Clients, client: &str, user: Option<&str>) -> u16 {
+        let recipient: Address = "a@example.org".parse().unwrap();
+        let peer = Peer::new(Some(client.parse().unwrap()));
+        let question = Question::Recipient {
+            peer: Arc::new(Peer { authenticated: user.map(str::to_owned), ..peer }),
+            sender: ReversePath::Null,
+            recipient: Recipient::from(recipient),
+        };
+        relay_policy(clients.clone()).call(question).await.unwrap().code()
     }
 
     #[tokio::test]
     async fn whoever_is_authenticated_may_relay() {
-        let mut policy = relay_policy(Vec::new());
-        for (user, code) in [(None, 550), (Some("alice".to_owned()), 250)] {
-            let recipient: Address = "a@example.org".parse().unwrap();
-            let client = Peer::new(Some("192.0.2.1:1".parse().unwrap()));
-            let question = Question::Recipient {
-                peer: Arc::new(Peer { authenticated: user, ..client }),
-                sender: ReversePath::Null,
-                recipient: Recipient::from(recipient),
-            };
-            assert_eq!(policy.call(question).await.unwrap().code(), code);
-        }
+        let nobody = Clients::default();
+        assert_eq!(code(&nobody, "192.0.2.1:1", None).await, 550);
+        assert_eq!(code(&nobody, "192.0.2.1:1", Some("alice")).await, 250);
     }
 
     #[tokio::test]
     async fn only_this_host_and_named_networks_may_relay() {
-        let mut policy = relay_policy(vec![network("10.0.0.0/8").unwrap()]);
-        for (client, code) in [("127.0.0.1:1", 250), ("10.2.3.4:1", 250), ("192.0.2.1:1", 550)] {
-            let recipient: Address = "a@example.org".parse().unwrap();
-            let question = Question::Recipient {
-                peer: Arc::new(Peer::new(Some(client.parse().unwrap()))),
-                sender: ReversePath::Null,
-                recipient: Recipient::from(recipient),
-            };
-            assert_eq!(policy.call(question).await.unwrap().code(), code, "{client}");
+        let clients = clients(&["10.0.0.0/8"], &[]);
+        for (client, expected) in [("127.0.0.1:1", 250), ("10.2.3.4:1", 250), ("192.0.2.1:1", 550)]
+        {
+            assert_eq!(code(&clients, client, None).await, expected, "{client}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_bridges_gateway_may_not_relay_just_for_being_on_the_bridge() {
+        let bridge = clients(&["172.16.0.0/12", "fd00:1::/64"], &["172.18.0.1", "192.0.2.1"]);
+        for (client, expected) in [
+            ("172.16.0.1:1", 550),
+            ("172.18.0.1:1", 550),
+            ("[::ffff:172.18.0.1]:1", 550),
+            ("[fd00:1::1]:1", 550),
+            ("172.18.0.2:1", 250),
+            ("[fd00:1::2]:1", 250),
+        ] {
+            assert_eq!(code(&bridge, client, None).await, expected, "{client}");
+        }
+        let expected =
+            "this host, 172.16.0.0/12 but 172.16.0.1 and 172.18.0.1, fd00:1::/64 but fd00:1::1";
+        assert_eq!(bridge.to_string(), expected);
+        assert_eq!(bridge.trusted_gateways().count(), 0);
+
+        let by_name = clients(&["172.17.0.0/16", "172.17.0.1", "172.18.0.1"], &["172.18.0.1"]);
+        assert_eq!(code(&by_name, "172.17.0.1:1", None).await, 250);
+        assert_eq!(by_name.to_string(), "this host, 172.17.0.0/16, 172.17.0.1/32, 172.18.0.1/32");
+        let trusted: Vec<String> = by_name.trusted_gateways().map(|g| g.to_string()).collect();
+        assert_eq!(trusted, ["172.17.0.1", "172.18.0.1"]);
     }
 }

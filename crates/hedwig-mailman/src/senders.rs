@@ -1,13 +1,6 @@
-//! Senders: who may be one, and what becomes of one whose domain nobody outside knows.
+//! Senders: who may be one, and who takes the place of one that may not, or that nobody could answer.
 
-use std::{
-    fmt,
-    future::ready,
-    ops::Range,
-    str::FromStr,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::{future::ready, ops::Range, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::Either;
@@ -16,163 +9,95 @@ use hedwig_envelope::{
     header::{Field, fields},
 };
 use hedwig_smtp::{Policy, Question};
-use tower::{Layer, Service, ServiceExt, service_fn};
+use tower::{ServiceExt, service_fn};
 
-use crate::sendmail::{Mention, addresses};
+use crate::{
+    OtherSenders, SenderRule,
+    sendmail::{Mention, addresses},
+};
 
 /// The fields that name a mail's author (RFC 5322 §3.6.2).
 const AUTHOR_FIELDS: [&str; 3] = ["From", "Sender", "Reply-To"];
+/// Where an answer goes is nobody's claim to be somebody.
+const CLAIMING_FIELDS: [&str; 2] = ["From", "Sender"];
 
-/// Senders that are allowed: `alice@example.org`, or everybody at `example.org`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SenderRule {
-    /// One address.
-    Address(Address),
-    /// All addresses of this domain, but not of those below it.
-    Domain(String),
-}
-
-impl SenderRule {
-    fn allows(&self, sender: &Address) -> bool {
-        match self {
-            Self::Address(address) => address == sender,
-            Self::Domain(domain) => {
-                sender.domain_text().is_some_and(|other| other.eq_ignore_ascii_case(domain))
-            }
-        }
-    }
-}
-
-impl fmt::Display for SenderRule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address(address) => address.fmt(f),
-            Self::Domain(domain) => f.write_str(domain),
-        }
-    }
-}
-
-impl FromStr for SenderRule {
-    type Err = SenderRuleError;
-
-    fn from_str(text: &str) -> Result<Self, SenderRuleError> {
-        if text.contains('@') {
-            return text.parse().map(Self::Address).map_err(|_| SenderRuleError);
-        }
-        // With somebody in front of it, it must be an address.
-        let somebody: Address = format!("a@{text}").parse().map_err(|_| SenderRuleError)?;
-        Ok(Self::Domain(somebody.domain_text().unwrap_or(text).to_owned()))
-    }
-}
-
-/// A text that is no [`SenderRule`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SenderRuleError;
-
-impl fmt::Display for SenderRuleError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a sender is an address, or a domain whose addresses are all meant")
-    }
-}
-
-/// Refuses other senders than these with 550 5.7.1, and asks `policy` about all else. Without rules every
-/// sender is allowed; the null sender always is, for it is nobody's.
+/// What is made of senders.
 ///
-/// A sender is looked at as [`AuthorsLayer`] with this domain will make it.
-pub fn sender_policy<P: Policy>(
-    rules: Vec<SenderRule>,
-    domain: &str,
-    policy: P,
-) -> impl Policy + use<P> {
-    let home = Home::new(domain);
-    let rules: Arc<[SenderRule]> = rules.into();
-    service_fn(move |question: Question| {
-        if let Question::Mail { sender: ReversePath::Address(sender), .. } = &question {
-            let sender = home.of(sender).unwrap_or_else(|| sender.clone());
-            if !rules.is_empty() && !rules.iter().any(|rule| rule.allows(&sender)) {
-                let text = format!("Nobody may send as {sender} from here");
-                let reply = Reply::with_status(550, Status::permanent(7, 1), text);
-                return Either::Left(ready(Ok::<_, BoxError>(reply)));
+/// A sender whose domain the world does not know, `root@af5be243f321` as a container's programs write it, gets
+/// [`domain`](Self::domain), or becomes the [`default_sender`](Self::default_sender) if there is one. Of all others
+/// [`allowed`](Self::allowed) says who may stay.
+#[derive(Clone, Debug, Default)]
+pub struct Senders {
+    /// Who may be a sender; without any, anybody. The null sender always may: it is nobody's.
+    pub allowed: Arc<[SenderRule]>,
+    /// What becomes of the others; they are refused if there is no default sender.
+    pub others: OtherSenders,
+    /// Who takes the place of a sender that cannot stay.
+    pub default_sender: Option<Address>,
+    /// The domain that senders get. One without a dot is no better than what it would replace, so nothing
+    /// gets it then.
+    pub domain: Arc<str>,
+}
+
+impl Senders {
+    /// Refuses a sender that may neither stay nor be changed with 550 5.7.1, and asks `policy` about all else.
+    pub fn policy<P: Policy>(&self, policy: P) -> impl Policy + use<P> {
+        let senders = self.clone();
+        service_fn(move |question: Question| {
+            if let Question::Mail { sender: ReversePath::Address(sender), .. } = &question {
+                let stays = senders.in_place_of(sender, true).unwrap_or_else(|| sender.clone());
+                if !senders.allows(&stays) {
+                    let text = format!("Nobody may send as {stays} from here");
+                    let reply = Reply::with_status(550, Status::permanent(7, 1), text);
+                    return Either::Left(ready(Ok::<_, BoxError>(reply)));
+                }
+            }
+            Either::Right(policy.clone().oneshot(question))
+        })
+    }
+
+    /// The change that puts others in the place of senders that cannot stay: in the envelope, and in From, Sender
+    /// and Reply-To, the last only where nobody could answer it. All else of a mail stays as it is.
+    pub fn changing(&self) -> impl Fn(&mut Mail) + Clone + use<> {
+        let senders = self.clone();
+        move |mail| {
+            let sender = mail.envelope.sender.address();
+            if let Some(other) = sender.and_then(|sender| senders.in_place_of(sender, true)) {
+                mail.envelope.sender = other.into();
+            }
+            if let Some(message) = senders.in_header(mail.content.message()) {
+                let added = mail.content.added().clone();
+                mail.content = Content::with_added(added, message);
             }
         }
-        Either::Right(policy.clone().oneshot(question))
-    })
-}
-
-/// Gives senders a domain that the world knows: `root@af5be243f321`, as a container's programs write it,
-/// becomes `root@` and this domain, in the envelope and in From, Sender and Reply-To. All else of a mail, and
-/// every sender whose domain has a dot in it, stays as it is.
-#[derive(Clone, Debug)]
-pub struct AuthorsLayer {
-    home: Home,
-}
-
-impl AuthorsLayer {
-    /// A layer that writes this domain. One without a dot is no better than what it would replace, so
-    /// nothing is changed then.
-    #[must_use]
-    pub fn new(domain: &str) -> Self {
-        Self { home: Home::new(domain) }
-    }
-}
-
-impl<S> Layer<S> for AuthorsLayer {
-    type Service = Authors<S>;
-
-    fn layer(&self, inner: S) -> Authors<S> {
-        Authors { inner, home: self.home.clone() }
-    }
-}
-
-/// What [`AuthorsLayer`] puts around a service.
-#[derive(Clone, Debug)]
-pub struct Authors<S> {
-    inner: S,
-    home: Home,
-}
-
-impl<S: Service<Mail>> Service<Mail> for Authors<S> {
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, mut mail: Mail) -> S::Future {
-        if let Some(sender) = mail.envelope.sender.address().and_then(|a| self.home.of(a)) {
-            mail.envelope.sender = sender.into();
+    fn allows(&self, sender: &Address) -> bool {
+        self.allowed.is_empty()
+            || self.default_sender.as_ref() == Some(sender)
+            || self.allowed.iter().any(|rule| rule.allows(sender))
+    }
+
+    /// Who is to stand here in the place of this address, unless it stays. `is_claim` says that whoever wrote it
+    /// would be the author of the mail.
+    fn in_place_of(&self, address: &Address, is_claim: bool) -> Option<Address> {
+        if !is_known_to_the_world(address.domain_text()?) {
+            return self.at_home(address.local_part());
         }
-        if let Some(message) = self.home.in_header(mail.content.message()) {
-            let added = mail.content.added().clone();
-            mail.content = Content::with_added(added, message);
-        }
-        self.inner.call(mail)
-    }
-}
-
-/// The domain of whoever has none that the world knows.
-#[derive(Clone, Debug)]
-struct Home(Option<Arc<str>>);
-
-impl Home {
-    fn new(domain: &str) -> Self {
-        Self(Some(domain.into()).filter(|_| is_known_to_the_world(domain)))
-    }
-
-    /// The address at home, unless it has a better domain already.
-    fn of(&self, address: &Address) -> Option<Address> {
-        let is_known = is_known_to_the_world(address.domain_text()?);
-        if is_known { None } else { self.at_home(address.local_part()) }
+        let is_rewritten = is_claim && self.others == OtherSenders::Rewrite;
+        self.default_sender.clone().filter(|_| is_rewritten && !self.allows(address))
     }
 
     fn at_home(&self, local_part: &str) -> Option<Address> {
+        if self.default_sender.is_some() {
+            return self.default_sender.clone();
+        }
+        let domain = Some(&self.domain).filter(|domain| is_known_to_the_world(domain))?;
         // With a longer domain it may be too long for an address; then it stays as it is.
-        format!("{local_part}@{}", self.0.as_ref()?).parse().ok()
+        format!("{local_part}@{domain}").parse().ok()
     }
 
-    /// The message with the authors' addresses at home, if any is to be changed.
+    /// The message with the authors' addresses changed, if any is to be.
     fn in_header(&self, message: &Bytes) -> Option<Bytes> {
         let changes: Vec<_> = fields(message)
             .filter(|field| AUTHOR_FIELDS.iter().any(|name| field.is_named(name)))
@@ -195,13 +120,14 @@ impl Home {
     /// Where addresses in a field of the message are to be changed, and to what.
     fn changes(&self, message: &[u8], field: Field<'_>) -> Vec<(Range<usize>, Address)> {
         let offset = field.value.as_ptr() as usize - message.as_ptr() as usize;
+        let is_claim = CLAIMING_FIELDS.iter().any(|name| field.is_named(name));
         // What is no list of addresses is not ours to mend.
         let mentions = addresses(field.value).unwrap_or_default();
         let change = |mention: Mention| {
             let address = if mention.is_bare() {
                 self.at_home(&mention.text)?
             } else {
-                self.of(&mention.text.parse().ok()?)?
+                self.in_place_of(&mention.text.parse().ok()?, is_claim)?
             };
             Some((mention.span.start + offset..mention.span.end + offset, address))
         };
@@ -217,44 +143,42 @@ fn is_known_to_the_world(domain: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use hedwig_envelope::{Envelope, MailId, MailParameters, Origin, Receipt, Timestamp};
+    use hedwig_envelope::{Envelope, MailId, MailParameters, Origin, Timestamp};
     use hedwig_smtp::{Peer, policy::allow_all};
+    use tower::Service;
 
     use super::*;
 
-    async fn through(domain: &str, sender: &str, message: &'static str) -> (String, String) {
+    fn at(domain: &str) -> Senders {
+        Senders { domain: domain.into(), ..Senders::default() }
+    }
+
+    fn changed(senders: &Senders, sender: &str, message: &'static str) -> (String, String) {
         let recipient: Address = "bob@intranet".parse().unwrap();
         let sender: ReversePath = sender.parse().unwrap();
         let now = Timestamp::UNIX_EPOCH;
-        let mail = Mail {
+        let mut mail = Mail {
             id: MailId::new(now, 7),
             envelope: Envelope::new(sender, [recipient]),
             content: Content::from(message),
             origin: Origin::local(now),
         };
-        let seen = Arc::new(std::sync::Mutex::new(None));
-        let inner = service_fn({
-            let seen = seen.clone();
-            move |mail: Mail| {
-                let message = String::from_utf8(mail.content.to_bytes().into()).unwrap();
-                *seen.lock().unwrap() = Some((mail.envelope.sender.to_string(), message));
-                assert_eq!(mail.envelope.recipients[0].address.as_str(), "bob@intranet");
-                ready(Ok::<_, BoxError>(Receipt { id: mail.id, outcomes: Vec::new() }))
-            }
-        });
-        AuthorsLayer::new(domain).layer(inner).oneshot(mail).await.unwrap();
-        seen.lock().unwrap().take().unwrap()
+        senders.changing()(&mut mail);
+        assert_eq!(mail.envelope.recipients[0].address.as_str(), "bob@intranet");
+        let message = String::from_utf8(mail.content.to_bytes().into()).unwrap();
+        (mail.envelope.sender.to_string(), message)
     }
 
-    #[tokio::test]
-    async fn a_containers_root_gets_a_domain_that_can_be_answered() {
-        let message = "Subject: root@af5be243f321\r\n\
-            from: root (at root@x) <root@af5be243f321>,\r\n\t\"a@b\"@host (x), cron\r\n\
-            Reply-To: group: eve@localhost, bob@example.com;\r\n\
-            To: bob@intranet\r\nSender: not; an address list\r\n\r\nFrom: a@b\r\n";
-        let (sender, changed) = through("example.org", "root@af5be243f321", message).await;
+    const MESSAGE: &str = "Subject: root@af5be243f321\r\n\
+        from: root (at root@x) <root@af5be243f321>,\r\n\t\"a@b\"@host (x), cron\r\n\
+        Reply-To: group: eve@localhost, bob@example.com;\r\n\
+        To: bob@intranet\r\nSender: not; an address list\r\n\r\nFrom: a@b\r\n";
+
+    #[test]
+    fn a_containers_root_gets_a_domain_that_can_be_answered() {
+        let (sender, changed) = changed(&at("example.org"), "root@af5be243f321", MESSAGE);
         assert_eq!(sender, "root@example.org");
-        let expected = message
+        let expected = MESSAGE
             .replacen("<root@af5be243f321>", "<root@example.org>", 1)
             .replacen("@host", "@example.org", 1)
             .replacen(", cron", ", cron@example.org", 1)
@@ -262,23 +186,51 @@ mod tests {
         assert_eq!(changed, expected);
     }
 
-    #[tokio::test]
-    async fn what_the_world_knows_stays_as_it_is() {
+    #[test]
+    fn a_default_sender_takes_the_place_of_a_containers_root() {
+        let default_sender = Some("app@example.org".parse().unwrap());
+        let senders = Senders { default_sender, ..at("example.com") };
+        let (sender, changed) = changed(&senders, "root@af5be243f321", MESSAGE);
+        assert_eq!(sender, "app@example.org");
+        let expected = MESSAGE
+            .replacen("<root@af5be243f321>", "<app@example.org>", 1)
+            .replacen("\"a@b\"@host", "app@example.org", 1)
+            .replacen(", cron", ", app@example.org", 1)
+            .replacen("eve@localhost", "app@example.org", 1);
+        assert_eq!(changed, expected);
+    }
+
+    #[test]
+    fn what_the_world_knows_stays_as_it_is() {
         let message = "From: a@example.com, b@[192.0.2.1]\r\n\r\nx\r\n";
         for sender in ["", "a@example.com", "b@[192.0.2.1]", "postmaster"] {
             let unchanged = (sender.to_owned(), message.to_owned());
-            assert_eq!(through("example.org", sender, message).await, unchanged);
+            assert_eq!(changed(&at("example.org"), sender, message), unchanged);
         }
         let message = "From: root@host\r\n\r\n";
         let unchanged = ("root@host".to_owned(), message.to_owned());
-        assert_eq!(through("af5be243f321", "root@host", message).await, unchanged);
+        assert_eq!(changed(&at("af5be243f321"), "root@host", message), unchanged);
+    }
+
+    fn only(rules: &[&str], others: OtherSenders, default_sender: Option<&str>) -> Senders {
+        let allowed = rules.iter().map(|rule| rule.parse().unwrap()).collect();
+        let default_sender = default_sender.map(|sender| sender.parse().unwrap());
+        Senders { allowed, others, default_sender, ..at("example.org") }
+    }
+
+    async fn code(senders: &Senders, sender: &str) -> u16 {
+        let question = Question::Mail {
+            peer: Arc::new(Peer::new(None)),
+            sender: sender.parse().unwrap(),
+            parameters: MailParameters::default(),
+        };
+        senders.policy(allow_all()).call(question).await.unwrap().code()
     }
 
     #[tokio::test]
     async fn only_senders_that_are_named_may_send() {
-        let rules = ["example.org", "root@example.com"].map(|rule| rule.parse().unwrap()).to_vec();
-        let mut policy = sender_policy(rules, "example.org", allow_all());
-        for (sender, code) in [
+        let senders = only(&["example.org", "root@example.com"], OtherSenders::Refuse, None);
+        for (sender, expected) in [
             ("", 250),
             ("anybody@Example.ORG", 250),
             ("root@af5be243f321", 250),
@@ -287,15 +239,21 @@ mod tests {
             ("eve@sub.example.org", 550),
             ("postmaster", 550),
         ] {
-            let question = Question::Mail {
-                peer: Arc::new(Peer::new(None)),
-                sender: sender.parse().unwrap(),
-                parameters: MailParameters::default(),
-            };
-            assert_eq!(policy.call(question).await.unwrap().code(), code, "{sender}");
+            assert_eq!(code(&senders, sender).await, expected, "{sender}");
         }
-        for wrong in ["", "@example.org", "exa mple.org", "a@"] {
-            assert!(wrong.parse::<SenderRule>().is_err(), "{wrong}");
-        }
+    }
+
+    #[tokio::test]
+    async fn a_sender_that_is_not_named_may_be_replaced() {
+        let senders = only(&["example.org"], OtherSenders::Rewrite, Some("app@example.net"));
+        assert_eq!(code(&senders, "eve@example.com").await, 250);
+        let message = "From: Eve <eve@example.com>\r\nReply-To: eve@example.com\r\n\r\n";
+        let (sender, message) = changed(&senders, "eve@example.com", message);
+        assert_eq!(sender, "app@example.net");
+        assert_eq!(message, "From: Eve <app@example.net>\r\nReply-To: eve@example.com\r\n\r\n");
+        let message = "From: alice@example.org\r\n\r\n";
+        let unchanged = ("alice@example.org".to_owned(), message.to_owned());
+        assert_eq!(changed(&senders, "alice@example.org", message), unchanged);
+        assert_eq!(changed(&senders, "", message).0, "");
     }
 }

@@ -119,8 +119,10 @@ fn check_tells_what_a_right_configuration_amounts_to() {
     assert_eq!((code, error.as_str()), (0, ""));
     for line in [
         "hostname: lonely",
-        "mail is taken at: 127.0.0.1:25 (SMTP)",
-        "and may be sent by: this host, 10.0.0.0/8, 192.0.2.1/32",
+        "mail is taken at: 127.0.0.1:25 (SMTP), as listener smtp",
+        "  it may be sent by: this host, 10.0.0.0/8 but 10.0.0.1, 192.0.2.1/32",
+        "  as: anybody",
+        "  up to: 50.0M and 1000 recipients a mail; without limit",
         "warning: --hostname: [server] hostname: \"lonely\" is not fully qualified",
     ] {
         assert!(out.contains(line), "{line} is not in\n{out}");
@@ -296,8 +298,11 @@ fn check_warns_of_an_open_relay_and_of_users_who_cannot_authenticate() {
     let file = directory.path().join("users").display().to_string();
     assert_eq!(run_with("wonderland\n", &["user", "add", "alice", "--file", &file]).0, 0);
     let check = |variable: (&str, &str)| {
-        let arguments =
-            ["check", "--config", "/dev/null", "--hostname", "a.example", "--users", &file];
+        let arguments = [
+            ["check", "--listen", "0.0.0.0:25", "--config", "/dev/null"],
+            ["--hostname", "a.example", "--users", &file, "--log-format=text"],
+        ]
+        .concat();
         let (code, out, error) =
             ended(mailman(&arguments).env(variable.0, variable.1).output().unwrap());
         assert_eq!((code, error.as_str()), (0, ""));

@@ -17,16 +17,21 @@ struct Daemon {
 }
 
 struct Setting {
-    section: &'static str,
+    section: String,
     key: &'static str,
     default: Option<&'static str>,
     variable: String,
 }
 
+/// What a section is called in an example: a table that the operator names has the name of the containers there.
+fn section(section: &str, is_named: bool) -> String {
+    if is_named { format!("{section}.containers") } else { section.to_owned() }
+}
+
 fn mailman() -> Daemon {
     let scope = &hedwig_mailman::SCOPE;
     let settings = scope.table.iter().map(|s| Setting {
-        section: s.section,
+        section: section(s.section, s.is_named),
         key: s.key,
         default: s.default,
         variable: scope.variable(s),
@@ -37,7 +42,7 @@ fn mailman() -> Daemon {
 fn postoffice() -> Daemon {
     let scope = &hedwig_postoffice::SCOPE;
     let settings = scope.table.iter().map(|s| Setting {
-        section: s.section,
+        section: section(s.section, s.is_named),
         key: s.key,
         default: s.default,
         variable: scope.variable(s),
@@ -108,10 +113,12 @@ fn with_files_in(text: &str, etc: &Path) -> String {
     text.replace("/etc/hedwig/", &here).replace("/run/secrets/", &here)
 }
 
-/// A line `#key = value` is a setting that is left at its default.
+/// A line `#key = value` is a setting that is left at its default, `#[section]` a table that need not be.
 fn set_everything(example: &str) -> String {
     let set = |line: &str| match line.strip_prefix('#') {
-        Some(rest) if rest.starts_with(|c: char| c.is_ascii_lowercase()) => rest.to_owned(),
+        Some(rest) if rest.starts_with(|c: char| c == '[' || c.is_ascii_lowercase()) => {
+            rest.to_owned()
+        }
         _ => line.to_owned(),
     };
     example.lines().map(set).collect::<Vec<_>>().join("\n")
@@ -134,7 +141,7 @@ fn shown(example: &str, setting: &Setting) -> Vec<(String, bool)> {
     let mut section = "";
     let mut found = Vec::new();
     for line in example.lines() {
-        if let Some(name) = line.strip_prefix('[') {
+        if let Some(name) = line.trim_start_matches('#').strip_prefix('[') {
             section = name.trim_end_matches(']');
         }
         let Some((key, value)) = line.split_once(" = ") else { continue };

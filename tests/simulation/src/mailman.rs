@@ -4,7 +4,8 @@ use hedwig_daemon::{
     Metrics, configure,
     settings::{Settings, Sources},
 };
-use hedwig_mailman::{Mailman, SCOPE, accepting, handing_over, relay_policy, sender_policy};
+use hedwig_envelope::ChangeLayer;
+use hedwig_mailman::{Mailman, SCOPE, accepting, handing_over, relay_policy};
 use hedwig_smtp::{ServerOptions, server::serve_connection};
 use hedwig_spool::{Courier, CourierOptions};
 use hedwig_transport::{Client, ClientOptions, client::DialledStream};
@@ -27,7 +28,7 @@ pub(crate) fn compose(start: Start, tasks: &mut JoinSet<()>) {
         ("CONFIG", "/dev/null"),
         ("SERVER_HOSTNAME", "mailman.example"),
         ("POSTOFFICE_URL", &url),
-        ("SMTP_RELAY_FROM", "192.0.2.0/24"),
+        ("SMTP_RELAY_FROM", "192.0.2.1"),
     ];
     let environment = environment
         .map(|(name, value)| (format!("{}_{name}", SCOPE.variable_prefix).into(), value.into()));
@@ -55,8 +56,9 @@ pub(crate) fn compose(start: Start, tasks: &mut JoinSet<()>) {
     let postoffice = handing_over(&configuration, &metrics);
     let mail = accepting(&configuration, &metrics, postoffice.clone(), spool.clone());
     let mail = StampLayer(clock).layer(mail);
-    let policy = relay_policy(configuration.relay_from.clone());
-    let policy = sender_policy(configuration.senders.clone(), &configuration.mail_domain, policy);
+    let rules = &configuration.listeners[0].rules;
+    let mail = ChangeLayer::new(rules.senders.changing()).layer(mail);
+    let policy = rules.senders.policy(relay_policy(rules.clients.clone()));
     let options = ServerOptions {
         hostname: configuration.hostname.to_string(),
         content_bytes_max: configuration.content_bytes_max,

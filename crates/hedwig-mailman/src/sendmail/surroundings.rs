@@ -13,7 +13,8 @@ use hedwig_daemon::{
 
 use crate::{
     SCOPE,
-    configuration::{DIRECTORY, LISTEN, SIZE_MAX, mail_domain},
+    configuration::{DIRECTORY, mail_domain},
+    listener_settings::{LISTEN, SIZE_MAX},
 };
 
 /// The settings of the mailman that `sendmail` submits to. They come from the same configuration file

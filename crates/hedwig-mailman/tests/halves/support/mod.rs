@@ -1,5 +1,6 @@
 //! Both halves and a receiving server, in one process and one thread, on ports of their own.
 
+mod dialogue;
 mod fake;
 mod log;
 
@@ -24,6 +25,7 @@ use tokio::{
 };
 use tower::service_fn;
 
+pub(crate) use dialogue::Dialogue;
 pub(crate) use fake::FakePostoffice;
 pub(crate) use log::Log;
 

@@ -24,8 +24,8 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-pub use self::listener::Listener;
 pub use self::failures::FailedAuthentications;
+pub use self::listener::Listener;
 use self::{
     allowance::Allowance,
     connection::{Driver, Tls},

@@ -1,0 +1,233 @@
+//! One listener: where clients come in, and by which rules.
+
+use std::{fmt, net::SocketAddr, str::FromStr};
+
+use hedwig_envelope::{ChangeLayer, MailService};
+use hedwig_smtp::{Dialect, LineEndings, Policy, ServerOptions, server::Serve};
+use tokio::net::TcpListener;
+use tower::Layer;
+
+use crate::{
+    Clients, FrontDoor, Rates, Senders, counts::Counts, hold::hold_policy, rate_policy,
+    relay_policy,
+};
+
+/// Where clients come in, and by which rules.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Its name: `smtp` and `smtps` for those of `[smtp] listen` and `[tls] listen`, or the operator's own. A socket of
+    /// this name that the service manager hands over is used in the place of the addresses.
+    pub name: String,
+    /// Its addresses.
+    pub addresses: Vec<SocketAddr>,
+    /// SMTP or LMTP.
+    pub protocol: Dialect,
+    /// When TLS begins.
+    pub tls: TlsMode,
+    /// Whether users may authenticate.
+    pub authentication: Authentication,
+    /// Who may do what there.
+    pub rules: Rules,
+}
+
+/// Who may do what at a listener.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// Whether users may authenticate without TLS.
+    pub authentication_in_clear_text: bool,
+    /// Who may relay, besides users.
+    pub clients: Clients,
+    /// As whom.
+    pub senders: Senders,
+    /// The largest mail, in bytes.
+    pub content_bytes_max: u64,
+    /// The most recipients of one mail.
+    pub recipients_max: usize,
+    /// What happens to bare CRs and LFs.
+    pub line_endings: LineEndingChoice,
+    /// How many mails.
+    pub rates: Rates,
+}
+
+/// When a listener's connections get their TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsMode {
+    /// Never.
+    None,
+    /// After STARTTLS (RFC 3207).
+    StartTls,
+    /// From the first byte (RFC 8314 §3.3).
+    Implicit,
+}
+
+/// Whether a listener's clients authenticate (RFC 4954).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Authentication {
+    /// AUTH is not offered.
+    None,
+    /// Users may.
+    Offered,
+    /// Whoever sends must.
+    Required,
+}
+
+impl Listener {
+    /// Whether only programs on this host can connect.
+    #[must_use]
+    pub fn is_for_this_host(&self) -> bool {
+        self.addresses.iter().all(|address| address.ip().is_loopback())
+    }
+
+    /// A server for a socket of this listener at this address. `options` are those that all listeners share.
+    pub(crate) fn serve(
+        &self,
+        (socket, address): (TcpListener, SocketAddr),
+        door: &FrontDoor,
+        options: ServerOptions,
+        counts: &Counts,
+        service: impl MailService,
+    ) -> Serve<impl Policy, impl MailService> {
+        let rules = &self.rules;
+        let policy = relay_policy(rules.clients.clone());
+        let policy = hold_policy(options.future_release.unwrap_or_default(), policy);
+        let policy =
+            rate_policy(rules.rates, counts.exceeded(&self.name), rules.senders.policy(policy));
+        let service = ChangeLayer::new(rules.senders.changing()).layer(service);
+        let has_default = rules.senders.default_sender.is_some();
+        let options = ServerOptions {
+            protocol: self.protocol,
+            content_bytes_max: rules.content_bytes_max,
+            recipients_max: rules.recipients_max,
+            line_endings: rules.line_endings.at(address),
+            // The default sender takes the place of whoever is at a name that the world does not know.
+            sender_home_domain: has_default.then(|| "localhost".to_owned()),
+            authentication_in_clear_text: rules.authentication_in_clear_text,
+            authentication_required: self.authentication == Authentication::Required,
+            ..options
+        };
+        let server = hedwig_smtp::serve(socket, policy, service).options(options);
+        let server = server.failed_authentications(counts.failures());
+        let server = match (&door.users, self.authentication) {
+            (Some(users), Authentication::Offered | Authentication::Required) => {
+                server.authenticator(users.clone())
+            }
+            _ => server,
+        };
+        match (&door.tls, self.tls) {
+            (Some(tls), TlsMode::StartTls) => server.tls(tls.clone()),
+            (Some(tls), TlsMode::Implicit) => server.implicit_tls(tls.clone()),
+            _ => server,
+        }
+    }
+
+    /// What `check` says.
+    pub(crate) fn describe(&self) -> Vec<String> {
+        let rules = &self.rules;
+        let join = |parts: &mut dyn Iterator<Item = String>| parts.collect::<Vec<_>>().join(", ");
+        let addresses = join(&mut self.addresses.iter().map(ToString::to_string));
+        let protocol = match self.protocol {
+            Dialect::Smtp => "SMTP",
+            Dialect::Lmtp => "LMTP",
+        };
+        let senders = join(&mut rules.senders.allowed.iter().map(ToString::to_string));
+        let senders = if senders.is_empty() { "anybody".to_owned() } else { senders };
+        let default_sender = rules.senders.default_sender.as_ref();
+        let default_sender = default_sender.map(|a| format!("; the default sender is {a}"));
+        vec![
+            format!(
+                "mail is taken at: {addresses} ({protocol}{}), as listener {}",
+                self.tls, self.name
+            ),
+            format!("  it may be sent by: {}{}", rules.clients, self.authentication),
+            format!("  as: {senders}{}", default_sender.unwrap_or_default()),
+            format!(
+                "  up to: {} and {} recipients a mail; {}",
+                hedwig_daemon::settings::Size(rules.content_bytes_max),
+                rules.recipients_max,
+                rules.rates
+            ),
+        ]
+    }
+}
+
+impl fmt::Display for TlsMode {
+    /// What follows the protocol's name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "",
+            Self::StartTls => " with STARTTLS",
+            Self::Implicit => " over TLS",
+        })
+    }
+}
+
+impl FromStr for TlsMode {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "none" => Ok(Self::None),
+            "starttls" => Ok(Self::StartTls),
+            "implicit" => Ok(Self::Implicit),
+            _ => Err("TLS is none, starttls or implicit"),
+        }
+    }
+}
+
+impl fmt::Display for Authentication {
+    /// What follows the clients.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "",
+            Self::Offered => ", and whoever authenticates",
+            Self::Required => ", all of whom must authenticate, and whoever else does",
+        })
+    }
+}
+
+impl FromStr for Authentication {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "none" => Ok(Self::None),
+            "offered" => Ok(Self::Offered),
+            "required" => Ok(Self::Required),
+            _ => Err("authentication is none, offered or required"),
+        }
+    }
+}
+
+/// What happens to bare CRs and LFs at a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LineEndingChoice {
+    /// The same everywhere.
+    Always(LineEndings),
+    /// Normalised where only this host's programs come in, refused where a network does.
+    ByListener,
+}
+
+impl LineEndingChoice {
+    /// What it means for a listener at this address.
+    #[must_use]
+    pub fn at(self, address: SocketAddr) -> LineEndings {
+        match self {
+            Self::Always(line_endings) => line_endings,
+            Self::ByListener if address.ip().is_loopback() => LineEndings::Normalise,
+            Self::ByListener => LineEndings::Refuse,
+        }
+    }
+}
+
+impl FromStr for LineEndingChoice {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "refuse" => Ok(Self::Always(LineEndings::Refuse)),
+            "normalise" => Ok(Self::Always(LineEndings::Normalise)),
+            "auto" => Ok(Self::ByListener),
+            _ => Err("bare line ends are dealt with by refuse, normalise or auto"),
+        }
+    }
+}
