@@ -32,7 +32,9 @@ fuzz_target!(|bytes: &[u8]| {
     loop {
         session.receive(&mut input, now);
         let event = session.poll_event();
+        let before = said.len();
         while session.poll_transmit(&mut said) {}
+        session.transmitted(said.len() - before, now);
         match event {
             Some(Event::Ready | Event::WasReset) if sent < 3 => {
                 sent += usize::from(session.send(&envelope, &content, now).is_ok());

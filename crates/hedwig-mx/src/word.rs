@@ -108,6 +108,10 @@ fn of_dns(error: &ResolveError) -> String {
 /// The server was reached, and is of no use.
 pub(crate) fn of_connection_error(error: &ConnectionError, relay: Relay) -> Outcome {
     match error {
+        // Yes to what was not asked: whatever it means, no mail was taken.
+        ConnectionError::Refused { reply, .. } if reply.code() < 400 => {
+            say(Status::transient(5, 0), error.to_string(), Some(relay))
+        }
         ConnectionError::Refused { reply, .. } => Outcome::of_reply(reply.clone(), Some(relay)),
         ConnectionError::Tls(_) => say(Status::transient(7, 5), error.to_string(), Some(relay)),
         ConnectionError::Protocol { .. } => {

@@ -3,7 +3,11 @@
 
 mod support;
 
-use support::{Dns, Manners, Server, deliver, host, loopback, mx, options, short};
+use support::{
+    Dns, Manners, Server,
+    acts::{Act, At},
+    deliver, host, loopback, mx, options, short,
+};
 
 /// `example.com` with the exchangers `a`, `b` at the addresses of these servers, in this order.
 async fn two(first: Manners, second: Manners) -> ([Server; 2], hedwig_mx::Mx, Dns) {
@@ -115,7 +119,7 @@ async fn who_was_refused_for_good_is_not_offered_to_the_next_host() {
 
 #[tokio::test]
 async fn a_content_that_breaks_off_is_offered_to_the_next_host() {
-    let manners = Manners { breaks_content: true, ..Manners::default() };
+    let manners = Manners::at(At::Content, Act::Close);
     let ([first, second], mx, _dns) = two(manners, Manners::default()).await;
     let mut mail = support::mail(["bob@example.com"]);
     // More than all buffers on the way hold: its end cannot have been sent when the server hangs up.

@@ -86,6 +86,30 @@ async fn a_server_that_stops_taking_the_content_is_left_after_three_minutes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn each_command_has_a_limit_of_its_own() {
+    const ALL: &[(&str, &str)] =
+        &[("EHLO", "250 mx.example\r\n"), ("MAIL", "250 ok\r\n"), ("RCPT", "250 ok\r\n")];
+    for (answered, phase, minutes) in
+        [(1, Phase::Mail, 5), (2, Phase::Recipient, 5), (3, Phase::Data, 2)]
+    {
+        let mut connection = greet(&ALL[..answered]).await.unwrap();
+        let begin = Instant::now();
+        let sent = connection.send(&envelope(&["b@example.net"]), &content("x\r\n")).await;
+        let error = sent.unwrap_err();
+        assert!(
+            matches!(&error.error, ConnectionError::TimedOut { phase: p } if *p == phase),
+            "{error}"
+        );
+        assert_eq!(begin.elapsed().as_secs(), minutes * 60);
+        assert!(!error.ambiguous);
+    }
+    let begin = Instant::now();
+    let error = greet(&[]).await.unwrap_err();
+    assert!(matches!(error, ConnectionError::TimedOut { phase: Phase::Hello }), "{error}");
+    assert_eq!(begin.elapsed().as_secs(), 300);
+}
+
+#[tokio::test(start_paused = true)]
 async fn quit_waits_a_little_only() {
     let connection = greet(&[("EHLO", "250 mx.example\r\n")]).await.unwrap();
     let begin = Instant::now();

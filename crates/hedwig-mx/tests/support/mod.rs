@@ -2,6 +2,7 @@
 #![allow(dead_code, unused_imports, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, reason = "these are tests, outside of test functions")]
 
+pub(crate) mod acts;
 pub(crate) mod certificates;
 mod server;
 

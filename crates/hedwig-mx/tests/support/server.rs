@@ -4,6 +4,7 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use tokio::{
@@ -12,6 +13,8 @@ use tokio::{
     task::JoinHandle,
 };
 use tokio_rustls::TlsAcceptor;
+
+use super::acts::{Act, At, pass};
 
 /// What a server does at its stations. A reply is a line without CRLF; an empty one hangs up.
 #[derive(Clone)]
@@ -36,8 +39,8 @@ pub(crate) struct Manners {
     pub(crate) goodbye: Option<String>,
     /// Whether it waits for the next MAIL before it says so.
     pub(crate) waits_with_goodbye: bool,
-    /// Hangs up in the middle of the content.
-    pub(crate) breaks_content: bool,
+    /// What it does at stations instead of what it should do there, every time.
+    pub(crate) acts: Vec<(At, Act)>,
 }
 
 #[derive(Clone)]
@@ -65,7 +68,7 @@ impl Default for Manners {
             mails_max: usize::MAX,
             goodbye: None,
             waits_with_goodbye: false,
-            breaks_content: false,
+            acts: Vec::new(),
         }
     }
 }
@@ -73,6 +76,11 @@ impl Default for Manners {
 impl Manners {
     pub(crate) fn greeting(text: &str) -> Self {
         Self { greeting: text.into(), ..Self::default() }
+    }
+
+    /// A server that misbehaves at one station.
+    pub(crate) fn at(station: At, act: Act) -> Self {
+        Self { acts: vec![(station, act)], ..Self::default() }
     }
 }
 
@@ -195,6 +203,8 @@ struct Session {
     encrypted: bool,
     lmtp: bool,
     mails: usize,
+    /// Replies that are kept back.
+    kept: Option<Vec<u8>>,
 }
 
 async fn converse(
@@ -218,6 +228,7 @@ async fn converse(
         encrypted: false,
         lmtp: false,
         mails: 0,
+        kept: None,
     };
     // A client that goes away is no failure of a test.
     let _ = session.run().await;
@@ -226,7 +237,7 @@ async fn converse(
 impl Session {
     async fn run(&mut self) -> io::Result<()> {
         let greeting = self.manners.greeting.clone();
-        self.say(&greeting).await?;
+        self.answer(At::Connect, &greeting).await?;
         let (mut sender, mut recipients) = (String::new(), Vec::new());
         while self.mails < self.manners.mails_max {
             let line = self.line().await?;
@@ -237,12 +248,13 @@ impl Session {
                     self.lmtp = verb == "LHLO";
                     self.hello().await?;
                 }
-                "HELO" | "RSET" | "NOOP" => self.say("250 ok").await?,
+                "HELO" => self.answer(At::Helo, "250 server.example").await?,
+                "RSET" | "NOOP" => self.say("250 ok").await?,
                 "MAIL" => {
                     sender = path(&line);
                     recipients.clear();
                     let reply = self.manners.mail.clone();
-                    self.say(&reply).await?;
+                    self.answer(At::Mail, &reply).await?;
                 }
                 "RCPT" => {
                     let recipient = path(&line);
@@ -250,7 +262,7 @@ impl Session {
                     if reply.starts_with('2') {
                         recipients.push(recipient);
                     }
-                    self.say(&reply).await?;
+                    self.answer(At::Recipient, &reply).await?;
                 }
                 "DATA" if recipients.is_empty() => self.say("554 5.5.1 no recipients").await?,
                 "DATA" => self.data(&sender, &recipients).await?,
@@ -270,24 +282,27 @@ impl Session {
 
     async fn hello(&mut self) -> io::Result<()> {
         if let Some(reply) = self.manners.hello.clone() {
-            return self.say(&reply).await;
+            return self.answer(At::Hello, &reply).await;
         }
         let offers = !self.encrypted && !matches!(self.manners.tls, Tls::NotOffered);
         let tls = if offers { "250-STARTTLS\r\n" } else { "" };
         let requires = self.encrypted && self.manners.require_tls;
         let requires = if requires { "250-REQUIRETLS\r\n" } else { "" };
         let rest = "250-PIPELINING\r\n250-8BITMIME\r\n250 ENHANCEDSTATUSCODES";
-        self.say(&format!("250-server.example\r\n{tls}{requires}{rest}")).await
+        self.answer(At::Hello, &format!("250-server.example\r\n{tls}{requires}{rest}")).await
     }
 
     async fn data(&mut self, sender: &str, recipients: &[String]) -> io::Result<()> {
         let reply = self.manners.data.clone();
-        self.say(&reply).await?;
+        self.answer(At::Data, &reply).await?;
+        if !reply.starts_with('3') {
+            return Ok(());
+        }
         let mut content = String::new();
         loop {
             let line = self.line().await?;
-            if self.manners.breaks_content {
-                return Err(io::ErrorKind::BrokenPipe.into());
+            if content.is_empty() {
+                self.act(At::Content).await?;
             }
             if line == "." {
                 break;
@@ -308,7 +323,10 @@ impl Session {
             });
         }
         if !self.lmtp {
-            return self.say(&reply).await;
+            return self.answer(At::Dot, &reply).await;
+        }
+        if self.act(At::Dot).await? {
+            return Ok(());
         }
         for recipient in recipients {
             let reply = fitting(&self.manners.contents, recipient, &reply);
@@ -318,6 +336,9 @@ impl Session {
     }
 
     async fn start_tls(&mut self) -> io::Result<()> {
+        if self.act(At::StartTls).await? {
+            return Ok(());
+        }
         match self.manners.tls.clone() {
             Tls::NotOffered => self.say("502 5.5.1 what?").await,
             Tls::Refused(reply) => self.say(&reply).await,
@@ -351,7 +372,71 @@ impl Session {
         if reply.is_empty() {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        self.stream.write_all(format!("{reply}\r\n").as_bytes()).await?;
+        self.write(format!("{reply}\r\n").as_bytes()).await
+    }
+
+    /// The usual reply, unless something else is to be done here.
+    async fn answer(&mut self, station: At, reply: &str) -> io::Result<()> {
+        if station == At::Data
+            && let Some(kept) = self.kept.take()
+        {
+            self.write(&kept).await?;
+        }
+        if self.act(station).await? { Ok(()) } else { self.say(reply).await }
+    }
+
+    /// Does what is to be done at this station. Whether that was in place of the usual reply.
+    async fn act(&mut self, station: At) -> io::Result<bool> {
+        let mut acts = self.manners.acts.iter().filter(|(place, _)| *place == station);
+        let Some(act) = acts.next().map(|(_, act)| act.clone()) else { return Ok(false) };
+        match act {
+            Act::Say(bytes) => self.write(&bytes).await.map(|()| true),
+            Act::SayFirst(bytes) => self.write(&bytes).await.map(|()| false),
+            Act::SayAndEnd(bytes) => {
+                self.write(&bytes).await?;
+                self.stream.shutdown().await?;
+                // Who hangs up on bytes it has not read takes back the bytes it has sent.
+                tokio::io::copy(&mut self.stream, &mut tokio::io::sink()).await?;
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            Act::SayForever(bytes) => loop {
+                self.write(bytes).await?;
+            },
+            Act::Close => Err(io::ErrorKind::BrokenPipe.into()),
+            Act::Stall => self.stall().await,
+            Act::Late(time) => {
+                pass(time).await;
+                Ok(false)
+            }
+            Act::KeepBack => {
+                self.kept = Some(Vec::new());
+                Ok(false)
+            }
+        }
+    }
+
+    /// Turns the clock past every limit, again and again, for the client may not have begun to wait.
+    async fn stall(&mut self) -> io::Result<bool> {
+        let mut ignored = [0; 1024];
+        loop {
+            pass(Duration::from_secs(11 * 60)).await;
+            let patience = Duration::from_millis(200);
+            while let Ok(read) =
+                tokio::time::timeout(patience, self.stream.read(&mut ignored)).await
+            {
+                if read? == 0 {
+                    return Err(io::ErrorKind::BrokenPipe.into());
+                }
+            }
+        }
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if let Some(kept) = &mut self.kept {
+            kept.extend_from_slice(bytes);
+            return Ok(());
+        }
+        self.stream.write_all(bytes).await?;
         self.stream.flush().await
     }
 }

@@ -43,9 +43,13 @@ impl Session {
         self.events.push_back(Event::Failed(Failure { phase, cause, unfinished }));
     }
 
-    /// Our own word on a recipient for whom the server said none (RFC 3463 §3.5, X.4.2).
+    /// Our own word on a recipient for whom the server said none: X.5.0 when it spoke nonsense instead, else
+    /// X.4.2 (RFC 3463 §3.5, §3.6).
     pub(super) fn no_reply(&self, phase: Phase, cause: &Cause, ambiguous: bool) -> Outcome {
-        let status = Status::transient(4, 2);
+        let status = match cause {
+            Cause::Protocol(_) => Status::transient(5, 0),
+            _ => Status::transient(4, 2),
+        };
         let reply = Reply::with_status(451, status, format!("No reply to {phase}: {cause}"));
         let relay = self.options.relay.clone();
         Outcome::Deferred(Answer { status, reply, relay, ambiguous, unreached: false })

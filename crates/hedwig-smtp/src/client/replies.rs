@@ -111,9 +111,19 @@ impl Session {
                 AfterData::Refused => {}
                 AfterData::OutOfStep => self.is_out_of_step = true,
             },
+            // Nobody can have taken what was not sent. It is a reply to something else, or a lie.
+            _ if reply.is_success() && !mail.was_sent_whole(self.transmitted) => {
+                self.expected.push_front(Expected::Content);
+                self.fail(Cause::Protocol(ReplyError::Unexpected(reply)));
+            }
             _ => {
-                self.is_out_of_step |= reply.code() < 400 && !reply.is_success();
-                let outcome = Outcome::of_reply(reply, relay);
+                let is_nonsense = reply.code() < 400 && !reply.is_success();
+                self.is_out_of_step |= is_nonsense;
+                let mut outcome = Outcome::of_reply(reply, relay);
+                if let Outcome::Deferred(answer) = &mut outcome {
+                    // It has the content, and nobody knows what it made of it.
+                    answer.ambiguous = is_nonsense;
+                }
                 if self.options.protocol == Dialect::Smtp {
                     mail.take_content_reply(outcome);
                 } else if mail.take_one_content_reply(outcome) {

@@ -60,9 +60,30 @@ mod tests {
     }
 
     #[test]
-    fn endless_replies_are_cut_off() {
-        assert_eq!(read(&"x".repeat(10_000)), Err(ReplyError::TooLong));
-        assert_eq!(read(&"250-x\r\n".repeat(10_000)), Err(ReplyError::TooLong));
+    fn endless_replies_are_an_error() {
+        assert_eq!(read(&"x".repeat(2 << 20)), Err(ReplyError::TooLong));
+        assert_eq!(read(&"250-x\r\n".repeat(1 << 18)), Err(ReplyError::TooLong));
+    }
+
+    #[test]
+    fn of_a_long_reply_the_beginning_is_kept_and_the_next_one_is_found() {
+        let long_line = format!("250 {}\r\n221 bye\r\n", "x".repeat(200_000));
+        let many_lines = format!("{}250 z\r\n221 bye\r\n", "250-so long\r\n".repeat(20_000));
+        for text in [long_line, many_lines] {
+            for piece in [1, 1000, text.len()] {
+                let (mut reader, mut input, mut replies) =
+                    (ReplyReader::default(), BytesMut::new(), Vec::new());
+                for bytes in text.as_bytes().chunks(piece) {
+                    input.extend_from_slice(bytes);
+                    while let Some(reply) = reader.read(&mut input).unwrap() {
+                        replies.push(reply);
+                    }
+                }
+                let codes: Vec<u16> = replies.iter().map(Reply::code).collect();
+                assert_eq!(codes, [250, 221]);
+                assert!((4000..9000).contains(&replies[0].text().len()));
+            }
+        }
     }
 
     #[test]

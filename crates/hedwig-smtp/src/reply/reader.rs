@@ -3,11 +3,14 @@ use hedwig_envelope::{Class, Reply, Status};
 use memchr::memchr;
 
 /// RFC 5321 §4.5.3.1.5 says 512; some servers write longer ones.
-const LINE_BYTES_MAX: usize = 4096;
-const REPLY_BYTES_MAX: usize = 64 * 1024;
-const REPLY_LINES_MAX: usize = 500;
+const LINE_BYTES_KEPT: usize = 4096;
+/// What a reply says is kept with each recipient whom it concerns.
+const TEXT_BYTES_KEPT: usize = 8 * 1024;
+/// Whoever says more than this in one reply does not mean to end it.
+const REPLY_BYTES_MAX: usize = 1024 * 1024;
 
-/// Reads a server's replies. Bounded in lines and bytes; whoever exceeds them breaks the protocol.
+/// Reads a server's replies. Of a long one the beginning is kept, for it is its code that counts: were it
+/// refused, a mail that the server took would be sent again. What never ends breaks the protocol.
 ///
 /// A line may end in a bare LF: some servers do that, and nothing can be smuggled by it that the server
 /// could not just say.
@@ -15,6 +18,10 @@ const REPLY_LINES_MAX: usize = 500;
 pub struct ReplyReader {
     /// What the lines so far have said.
     begun: Option<Begun>,
+    /// How many bytes of this reply were read.
+    bytes: usize,
+    /// The beginning of a line that is so long that its rest is passed over.
+    long_line: Option<BytesMut>,
 }
 
 #[derive(Debug)]
@@ -22,7 +29,6 @@ struct Begun {
     code: u16,
     status: Option<Status>,
     text: String,
-    lines: usize,
 }
 
 impl ReplyReader {
@@ -31,11 +37,12 @@ impl ReplyReader {
     /// # Errors
     /// When what came is no reply. Nothing after it can be trusted.
     pub fn read(&mut self, input: &mut BytesMut) -> Result<Option<Reply>, ReplyError> {
-        while let Some(line) = next_line(input)? {
+        while let Some(line) = self.next_line(input)? {
             let line = Line::parse(&line)?;
             let is_last = line.is_last;
             self.add(line)?;
             if is_last {
+                self.bytes = 0;
                 let reply = self.begun.take();
                 return Ok(reply.map(|begun| Reply::new(begun.code, begun.status, begun.text)));
             }
@@ -46,34 +53,45 @@ impl ReplyReader {
     fn add(&mut self, line: Line) -> Result<(), ReplyError> {
         let Some(begun) = &mut self.begun else {
             let Line { code, status, text, .. } = line;
-            self.begun = Some(Begun { code, status, text, lines: 1 });
+            self.begun = Some(Begun { code, status, text });
             return Ok(());
         };
         if begun.code != line.code {
             return Err(ReplyError::MixedCodes { first: begun.code, then: line.code });
         }
-        begun.lines += 1;
-        if begun.lines > REPLY_LINES_MAX || begun.text.len() + line.text.len() > REPLY_BYTES_MAX {
-            return Err(ReplyError::TooLong);
-        }
         begun.status = begun.status.or(line.status);
-        begun.text.push('\n');
-        begun.text.push_str(&line.text);
+        if begun.text.len() + line.text.len() < TEXT_BYTES_KEPT {
+            begun.text.push('\n');
+            begun.text.push_str(&line.text);
+        }
         Ok(())
     }
-}
 
-/// The next line without its end.
-fn next_line(input: &mut BytesMut) -> Result<Option<BytesMut>, ReplyError> {
-    let window = &input[..input.len().min(LINE_BYTES_MAX)];
-    match memchr(b'\n', window) {
-        Some(end) => {
-            let mut line = input.split_to(end + 1);
-            line.truncate(if line[..end].ends_with(b"\r") { end - 1 } else { end });
-            Ok(Some(line))
+    /// The next line without its end, or the beginning of one that is too long to be kept.
+    fn next_line(&mut self, input: &mut BytesMut) -> Result<Option<BytesMut>, ReplyError> {
+        let end = memchr(b'\n', input);
+        let taken = match end {
+            Some(end) => end + 1,
+            None if self.long_line.is_some() || input.len() >= LINE_BYTES_KEPT => input.len(),
+            None => return Ok(None),
+        };
+        self.bytes += taken;
+        if self.bytes > REPLY_BYTES_MAX {
+            return Err(ReplyError::TooLong);
         }
-        None if window.len() == LINE_BYTES_MAX => Err(ReplyError::TooLong),
-        None => Ok(None),
+        let mut piece = input.split_to(taken);
+        if end.is_some() {
+            piece.truncate(if piece.ends_with(b"\r\n") { taken - 2 } else { taken - 1 });
+        }
+        piece.truncate(LINE_BYTES_KEPT);
+        match (self.long_line.take(), end) {
+            (Some(line), Some(_)) => Ok(Some(line)),
+            (None, Some(_)) => Ok(Some(piece)),
+            (begun, None) => {
+                self.long_line = Some(begun.unwrap_or(piece));
+                Ok(None)
+            }
+        }
     }
 }
 
@@ -132,7 +150,7 @@ pub enum ReplyError {
         /// A later line's code.
         then: u16,
     },
-    /// A line, or the whole reply, is longer than is borne.
+    /// The reply is longer than any is.
     #[error("the server sent a reply that is too long")]
     TooLong,
     /// A reply came that nothing had asked for, or of a kind that cannot be an answer.

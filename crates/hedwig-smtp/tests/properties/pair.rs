@@ -55,6 +55,7 @@ impl Pair {
             let piece = self.pieces.next().unwrap();
             let length = piece.min(self.to_server.len());
             seen_by_server.unsplit(self.to_server.split_to(length));
+            self.client.transmitted(length, self.now);
             serve(&mut self.server, &mut seen_by_server, self.now, &mut self.mails);
             while self.server.poll_transmit(&mut self.to_client) {}
             let length = piece.min(self.to_client.len());
