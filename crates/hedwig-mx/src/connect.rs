@@ -9,7 +9,7 @@ use std::{
 
 use hedwig_envelope::{Outcome, Relay, Status};
 use hedwig_smtp::{
-    ClientOptions, Dialect,
+    BoxStream, ClientOptions, Dialect,
     client::{Connection, ConnectionError},
 };
 use rustls::{ClientConfig, pki_types::ServerName};
@@ -82,6 +82,13 @@ pub(crate) struct Connected {
     pub(crate) failure: Option<TlsFailure>,
 }
 
+/// A connection over which nothing was said.
+pub(crate) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    Dialed(BoxStream),
+}
+
 /// Makes connections.
 #[derive(Debug)]
 pub(crate) struct Connector {
@@ -94,9 +101,17 @@ impl Connector {
         Self { options, any_certificate: crate::tls::any_certificate() }
     }
 
-    /// A connection that has said EHLO, over TLS as far as the endpoint's policy asks for it.
-    pub(crate) async fn connect(&self, endpoint: &Endpoint) -> Result<Connected, ConnectError> {
-        let mut connected = self.greet(endpoint).await?;
+    /// A connection that has said EHLO, over TLS as far as the endpoint's policy asks for it. `socket` is one
+    /// that was opened to the endpoint already.
+    pub(crate) async fn connect(
+        &self,
+        endpoint: &Endpoint,
+        socket: Option<Socket>,
+    ) -> Result<Connected, ConnectError> {
+        let mut connected = match socket {
+            Some(socket) => self.greet_over(socket, endpoint).await?,
+            None => self.greet(endpoint).await?,
+        };
         if endpoint.tls == TlsPolicy::Never {
             return Ok(connected);
         }
@@ -169,32 +184,27 @@ impl Connector {
     }
 
     async fn greet(&self, endpoint: &Endpoint) -> Result<Connected, ConnectError> {
-        let limit = self.options.connect_time_max;
+        let socket = self.open(endpoint).await?;
+        self.greet_over(socket, endpoint).await
+    }
+
+    async fn greet_over(
+        &self,
+        socket: Socket,
+        endpoint: &Endpoint,
+    ) -> Result<Connected, ConnectError> {
         let client = self.client_options(endpoint);
         let mut source = None;
-        let greeted = match (&endpoint.place, &self.options.dialer) {
-            (Place::Tcp(address), Some(dialer)) => {
-                let stream = timeout(limit, dialer.clone().oneshot(*address)).await;
-                let stream = stream.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-                let stream = stream.map_err(|error| no_connection(endpoint, &error))?;
-                Connection::greet(stream, client).await
-            }
-            (Place::Tcp(address), None) => {
-                let stream = timeout(limit, self.open(*address)).await;
-                let stream = stream.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-                let stream = stream.map_err(|error| no_connection(endpoint, &error))?;
+        let greeted = match socket {
+            Socket::Tcp(stream) => {
                 if endpoint.found_in_dns && !self.options.allow_loopback && is_us(&stream) {
                     return Err(ConnectError::IsUs);
                 }
                 source = stream.local_addr().ok().map(|address| address.ip());
                 Connection::greet(stream, client).await
             }
-            (Place::Unix(path), _) => {
-                let stream = timeout(limit, UnixStream::connect(path)).await;
-                let stream = stream.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-                let stream = stream.map_err(|error| no_connection(endpoint, &error))?;
-                Connection::greet(stream, client).await
-            }
+            Socket::Unix(stream) => Connection::greet(stream, client).await,
+            Socket::Dialed(stream) => Connection::greet(stream, client).await,
         };
         match greeted {
             Ok(connection) => Ok(Connected { connection, source, failure: None }),
@@ -202,7 +212,23 @@ impl Connector {
         }
     }
 
-    async fn open(&self, address: SocketAddr) -> io::Result<TcpStream> {
+    /// A socket that is connected, and over which nothing was said.
+    pub(crate) async fn open(&self, endpoint: &Endpoint) -> Result<Socket, ConnectError> {
+        let opened = async {
+            Ok(match (&endpoint.place, &self.options.dialer) {
+                (Place::Tcp(address), Some(dialer)) => {
+                    Socket::Dialed(dialer.clone().oneshot(*address).await?)
+                }
+                (Place::Tcp(address), None) => Socket::Tcp(self.open_tcp(*address).await?),
+                (Place::Unix(path), _) => Socket::Unix(UnixStream::connect(path).await?),
+            })
+        };
+        let opened = timeout(self.options.connect_time_max, opened).await;
+        let opened = opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        opened.map_err(|error| no_connection(endpoint, &error))
+    }
+
+    async fn open_tcp(&self, address: SocketAddr) -> io::Result<TcpStream> {
         let source: Option<IpAddr> = match address {
             SocketAddr::V4(_) => self.options.source_ipv4.map(IpAddr::from),
             SocketAddr::V6(_) => self.options.source_ipv6.map(IpAddr::from),

@@ -8,10 +8,11 @@ use hedwig_smtp::client::{ConnectionError, Phase, SendError};
 
 use crate::{
     MxHost, MxOptions, Resolver, TlsPolicy,
-    connect::{ConnectError, Connected, Connector, Endpoint, Place},
+    connect::{ConnectError, Connected, Connector, Endpoint, Place, Socket},
     hosts,
     policy::{Chosen, Forbidden, Way},
     pool::{Pool, Pooled},
+    race::race,
     sts::Policies,
     transaction::{Transaction, Weight},
     word,
@@ -135,18 +136,15 @@ impl Deliverer {
                 }
             },
         };
-        for address in addresses {
-            let endpoint = Endpoint {
-                host: host.to_owned(),
-                place: Place::Tcp((address, port).into()),
-                lmtp,
-                tls: chosen.tls.clone(),
-                found_in_dns: false,
-            };
-            if self.to_endpoint(&endpoint, &chosen, &mut mail).await.is_err() || !mail.is_open() {
-                break;
-            }
-        }
+        let endpoint = |address: IpAddr| Endpoint {
+            host: host.to_owned(),
+            place: Place::Tcp((address, port).into()),
+            lmtp,
+            tls: chosen.tls.clone(),
+            found_in_dns: false,
+        };
+        let endpoints = addresses.into_iter().map(endpoint).collect();
+        let _ = self.to_endpoints(endpoints, &chosen, &mut mail).await;
         mail.finish(|| word::loops_back(host))
     }
 
@@ -170,7 +168,7 @@ impl Deliverer {
             tls: TlsPolicy::Never,
             found_in_dns: false,
         };
-        let _ = self.to_endpoint(&endpoint, &chosen, &mut mail).await;
+        let _ = self.to_endpoint(&endpoint, None, &chosen, &mut mail).await;
         mail.finish(|| word::loops_back("localhost"))
     }
 
@@ -181,83 +179,78 @@ impl Deliverer {
         chosen: &Chosen,
         mail: &mut Transaction,
     ) -> Result<(), IsUs> {
-        for address in addresses {
-            let endpoint = Endpoint {
-                host: host.to_owned(),
-                place: Place::Tcp((*address, self.options.mx_port).into()),
-                lmtp: false,
-                tls: chosen.tls.clone(),
-                found_in_dns: true,
-            };
-            self.to_endpoint(&endpoint, chosen, mail).await?;
-            if !mail.is_open() {
-                break;
+        let endpoint = |address: &IpAddr| Endpoint {
+            host: host.to_owned(),
+            place: Place::Tcp((*address, self.options.mx_port).into()),
+            lmtp: false,
+            tls: chosen.tls.clone(),
+            found_in_dns: true,
+        };
+        self.to_endpoints(addresses.iter().map(endpoint).collect(), chosen, mail).await
+    }
+
+    /// Offers the mail to the addresses of one host, until one takes it: where a connection waits, then where
+    /// one comes about first.
+    async fn to_endpoints(
+        &self,
+        mut left: Vec<Endpoint>,
+        chosen: &Chosen,
+        mail: &mut Transaction,
+    ) -> Result<(), IsUs> {
+        loop {
+            left.truncate(mail.addresses_left);
+            if left.is_empty() || !mail.is_open() {
+                return Ok(());
             }
+            if let Some(place) = left.iter().position(|endpoint| self.pool.has(endpoint)) {
+                self.to_endpoint(&left.remove(place), None, chosen, mail).await?;
+                continue;
+            }
+            let raced = race(0..left.len(), |place| self.connector.open(&left[place])).await;
+            let mut done: Vec<usize> = Vec::with_capacity(left.len());
+            for (place, error) in raced.fallen {
+                mail.addresses_left -= 1;
+                take_down(Err(error.into()), Vec::new(), &left[place], chosen, mail)?;
+                done.push(place);
+            }
+            if let Some((place, socket)) = raced.winner {
+                self.to_endpoint(&left[place], Some(socket), chosen, mail).await?;
+                done.push(place);
+            }
+            let mut place = 0..;
+            left.retain(|_| place.next().is_none_or(|place| !done.contains(&place)));
         }
-        Ok(())
     }
 
     /// Offers the mail to one server, and takes down what became of it.
     async fn to_endpoint(
         &self,
         endpoint: &Endpoint,
+        socket: Option<Socket>,
         chosen: &Chosen,
         mail: &mut Transaction,
     ) -> Result<(), IsUs> {
-        if mail.addresses_left == 0 {
-            return Ok(());
-        }
-        mail.addresses_left -= 1;
+        mail.addresses_left = mail.addresses_left.saturating_sub(1);
         let (envelope, places) = mail.open_envelope();
-        let sent = self.send(endpoint, chosen, &envelope, &mail.content).await;
+        let sent = self.send(endpoint, socket, chosen, &envelope, &mail.content).await;
         drop(envelope);
-        let told = |outcome| word::with_policy(outcome, &chosen.told);
-        match sent {
-            Ok(outcomes) => {
-                for (place, outcome) in places.into_iter().zip(outcomes.into_iter().map(told)) {
-                    if outcome.answer().reply.code() == SERVICE_NOT_AVAILABLE {
-                        mail.note(outcome);
-                    } else {
-                        mail.outcomes[place] = Some(outcome);
-                    }
-                }
-            }
-            Err(Failure::IsUs) => return Err(IsUs),
-            Err(Failure::NoWay(outcome)) => {
-                mail.weigh(Weight::NoWay, told(*outcome).unreached());
-            }
-            Err(Failure::NoConnection(outcome)) => {
-                tracing::debug!(host = endpoint.host, reply = %outcome.answer().reply, "next host");
-                let outcome = told(*outcome);
-                // Any other mail would have met the same, unless it asked for less.
-                mail.note(if mail.wishes.required { outcome } else { outcome.unreached() });
-            }
-            Err(Failure::Broken(broken)) => {
-                let outcomes = broken.outcomes.into_iter().map(told);
-                for (place, outcome) in places.into_iter().zip(outcomes) {
-                    // After the final dot another server might make a second copy (RFC 1047).
-                    if broken.ambiguous || !word::is_transient(&outcome) {
-                        mail.outcomes[place] = Some(outcome);
-                    } else {
-                        mail.note(outcome);
-                    }
-                }
-            }
-        }
-        Ok(())
+        take_down(sent, places, endpoint, chosen, mail)
     }
 
     /// Sends over a waiting connection or a new one. A waiting one that has died is replaced: the server had
-    /// closed it before it saw anything of this mail.
+    /// closed it before it saw anything of this mail. Over `socket`, if it was opened already.
     async fn send(
         &self,
         endpoint: &Endpoint,
+        socket: Option<Socket>,
         chosen: &Chosen,
         envelope: &Envelope,
         content: &Content,
     ) -> Result<Vec<Outcome>, Failure> {
         let requires_tls = envelope.parameters.require_tls;
-        while let Some(Pooled { mut connection, mails }) = self.pool.take(endpoint) {
+        while socket.is_none()
+            && let Some(Pooled { mut connection, mails }) = self.pool.take(endpoint)
+        {
             if !connection.is_alive().await {
                 continue;
             }
@@ -274,7 +267,8 @@ impl Deliverer {
                 _ => self.pool.forget(endpoint),
             }
         }
-        let Connected { mut connection, .. } = self.connect(endpoint, chosen, requires_tls).await?;
+        let connected = self.connect(endpoint, socket, chosen, requires_tls).await?;
+        let mut connection = connected.connection;
         if requires_tls && !connection.capabilities().require_tls {
             self.pool.put(endpoint, Pooled { connection, mails: 0 });
             return Err(Failure::requiretls_needed(endpoint));
@@ -288,10 +282,11 @@ impl Deliverer {
     async fn connect(
         &self,
         endpoint: &Endpoint,
+        socket: Option<Socket>,
         chosen: &Chosen,
         requires_tls: bool,
     ) -> Result<Connected, Failure> {
-        let connected = self.connector.connect(endpoint).await;
+        let connected = self.connector.connect(endpoint, socket).await;
         let (source, failure) = match &connected {
             Ok(connected) => (connected.source, connected.failure.as_ref()),
             Err(ConnectError::Insecure(_, failure)) => (None, Some(failure)),
@@ -349,6 +344,50 @@ impl From<ConnectError> for Failure {
             }
         }
     }
+}
+
+/// Takes down what became of the recipients that stand at these places.
+fn take_down(
+    sent: Result<Vec<Outcome>, Failure>,
+    places: Vec<usize>,
+    endpoint: &Endpoint,
+    chosen: &Chosen,
+    mail: &mut Transaction,
+) -> Result<(), IsUs> {
+    let told = |outcome| word::with_policy(outcome, &chosen.told);
+    match sent {
+        Ok(outcomes) => {
+            for (place, outcome) in places.into_iter().zip(outcomes.into_iter().map(told)) {
+                if outcome.answer().reply.code() == SERVICE_NOT_AVAILABLE {
+                    mail.note(outcome);
+                } else {
+                    mail.outcomes[place] = Some(outcome);
+                }
+            }
+        }
+        Err(Failure::IsUs) => return Err(IsUs),
+        Err(Failure::NoWay(outcome)) => {
+            mail.weigh(Weight::NoWay, told(*outcome).unreached());
+        }
+        Err(Failure::NoConnection(outcome)) => {
+            tracing::debug!(host = endpoint.host, reply = %outcome.answer().reply, "next host");
+            let outcome = told(*outcome);
+            // Any other mail would have met the same, unless it asked for less.
+            mail.note(if mail.wishes.required { outcome } else { outcome.unreached() });
+        }
+        Err(Failure::Broken(broken)) => {
+            let outcomes = broken.outcomes.into_iter().map(told);
+            for (place, outcome) in places.into_iter().zip(outcomes) {
+                // After the final dot another server might make a second copy (RFC 1047).
+                if broken.ambiguous || !word::is_transient(&outcome) {
+                    mail.outcomes[place] = Some(outcome);
+                } else {
+                    mail.note(outcome);
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Whether the server was gone, or was just going, before it looked at the mail.

@@ -15,6 +15,7 @@ mod observe;
 mod options;
 mod policy;
 mod pool;
+mod race;
 mod resolve_error;
 mod resolver;
 mod route;

@@ -61,6 +61,11 @@ impl Pool {
         Some(pooled)
     }
 
+    /// Whether a connection to this endpoint waits.
+    pub(crate) fn has(&self, endpoint: &Endpoint) -> bool {
+        self.lock().by_endpoint.contains_key(endpoint)
+    }
+
     /// Keeps a connection for the next mail, or says QUIT when it has served long enough.
     pub(crate) fn put(self: &Arc<Self>, endpoint: &Endpoint, pooled: Pooled) {
         if !pooled.connection.is_open() {
