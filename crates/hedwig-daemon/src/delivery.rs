@@ -1,8 +1,8 @@
 //! How the queue is worked off: the settings of section `[delivery]`, the same in both daemons.
 
-use std::{num::NonZeroUsize, time::Duration};
+use std::{num::NonZeroUsize, str::FromStr, time::Duration};
 
-use hedwig_spool::{CourierOptions, Schedule};
+use hedwig_spool::{CourierOptions, Domains, DomainsError, Rate, Rates, Schedule, Sharing};
 
 use crate::{
     Hostname, reporter,
@@ -34,6 +34,23 @@ pub static CONCURRENCY: Setting = Setting::text("delivery", "concurrency", "N")
     .help("So many queued mails are under way at once")
     .default("512");
 
+/// The setting for how many mails a domain gets in a time.
+pub static RATE: Setting = Setting::list("delivery", "rate", "DOMAIN=N/SPAN")
+    .help("Send DOMAIN (*.name: below it; *: every other, each for itself) no more than N mails in SPAN")
+    .example("example.org=100/1m");
+/// The setting for how much one destination gets at once.
+pub static CONCURRENCY_PER_DESTINATION: Setting = Setting::text(
+    "delivery",
+    "concurrency_per_destination",
+    "N",
+)
+.help("So many of them to one destination at most; it gets fewer while it does not answer well")
+.default("20");
+/// The setting for how much one sender has under way at once.
+pub static CONCURRENCY_PER_SENDER: Setting =
+    Setting::text("delivery", "concurrency_per_sender", "N")
+        .help("So many of them from one sender at most; without it, as many as there are");
+
 /// How the queue is worked off.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -43,6 +60,73 @@ pub struct Options {
     pub delay_warning: Option<Duration>,
     /// How many queued mails are under way at once.
     pub concurrency: usize,
+}
+
+/// How much a destination and a sender get, for a daemon that sends to many.
+#[derive(Clone, Debug)]
+pub struct Politeness {
+    /// How many mails the domains get in a time.
+    pub rates: Rates,
+    /// How many units are under way to one destination at most.
+    pub per_destination: usize,
+    /// How many units are under way from one sender at most.
+    pub per_sender: usize,
+}
+
+impl Politeness {
+    /// Reads those settings of section `[delivery]` that are about it.
+    pub fn read(read: &mut Reading<'_>) -> Option<Self> {
+        let rates = read.many::<DomainRate>(&RATE);
+        let per_destination = read.one::<NonZeroUsize>(&CONCURRENCY_PER_DESTINATION);
+        let per_sender = read.optional::<NonZeroUsize>(&CONCURRENCY_PER_SENDER);
+        Some(Self {
+            rates: rates?.into_iter().map(|rate| (rate.domains, rate.rate)).collect(),
+            per_destination: per_destination?.get(),
+            per_sender: per_sender?.map_or(usize::MAX, NonZeroUsize::get),
+        })
+    }
+
+    /// The options of a courier that keeps to it.
+    #[must_use]
+    pub fn of(&self, options: CourierOptions, sharing: Sharing) -> CourierOptions {
+        CourierOptions {
+            concurrency_per_destination: self.per_destination,
+            concurrency_per_sender: self.per_sender,
+            rates: self.rates.clone(),
+            sharing: Some(sharing),
+            ..options
+        }
+    }
+}
+
+/// `DOMAIN=N/SPAN`.
+struct DomainRate {
+    domains: Domains,
+    rate: Rate,
+}
+
+/// A text that is no rate of domains.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum RateError {
+    #[error("a rate is DOMAIN=N/SPAN, such as example.org=100/1m")]
+    Form,
+    #[error(transparent)]
+    Domains(#[from] DomainsError),
+    #[error("a rate is at least one mail, in 31 days at most")]
+    Impossible,
+}
+
+impl FromStr for DomainRate {
+    type Err = RateError;
+
+    fn from_str(text: &str) -> Result<Self, RateError> {
+        let (domains, rate) = text.split_once('=').ok_or(RateError::Form)?;
+        let (mails, span) = rate.split_once('/').ok_or(RateError::Form)?;
+        let mails = mails.parse().map_err(|_| RateError::Form)?;
+        let span: Span = span.parse().map_err(|_| RateError::Form)?;
+        let rate = Rate::new(mails, span.0).ok_or(RateError::Impossible)?;
+        Ok(Self { domains: domains.parse()?, rate })
+    }
 }
 
 impl Options {
@@ -80,6 +164,32 @@ impl Options {
             delay_warning: self.delay_warning,
             reporter: Some(reporter(hostname)),
             ..CourierOptions::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_of_domains_is_read() {
+        let read: DomainRate = "*.example.org=100/1m".parse().unwrap();
+        assert_eq!(read.domains.to_string(), "*.example.org");
+        assert_eq!(Some(read.rate), Rate::new(100, Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn what_is_no_rate_is_refused_with_the_reason() {
+        for (text, error) in [
+            ("example.org", RateError::Form),
+            ("example.org=100", RateError::Form),
+            ("example.org=x/1m", RateError::Form),
+            ("example.org=1/m", RateError::Form),
+            ("example.org=0/1m", RateError::Impossible),
+            ("a*b=1/1m", RateError::Domains(DomainsError)),
+        ] {
+            assert_eq!(text.parse::<DomainRate>().err(), Some(error), "{text}");
         }
     }
 }

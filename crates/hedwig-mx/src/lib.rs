@@ -6,6 +6,7 @@ mod dane;
 mod deliver;
 mod destination;
 mod dnssec;
+mod gates;
 mod hosts;
 mod maildir;
 mod mx;

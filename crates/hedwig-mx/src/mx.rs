@@ -1,31 +1,38 @@
 use std::{
-    collections::HashMap,
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use futures_util::{StreamExt, stream};
-use hedwig_envelope::{BoxError, Envelope, Mail, Outcome, Receipt, Timestamp};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use hedwig_envelope::{
+    BoxError, Envelope, Mail, Outcome, Receipt, Refusal, RefusalKind, Timestamp,
+};
+use tokio::sync::OwnedSemaphorePermit;
 use tower::Service;
 
 use crate::{
-    MxOptions, Resolver,
+    MxOptions, Resolver, Target,
     connect::Connector,
     deliver::Deliverer,
     destination::{Destination, Group, answer_all, groups},
+    gates::{Gates, servers_of_target},
     maildir, name,
     pool::Pool,
     sts::Policies,
     transaction::Transaction,
 };
 
+/// When a mail may come again that found all connections in use.
+const CROWD_LASTS: Duration = Duration::from_secs(1);
+
 /// Delivers mails: a [`MailService`](hedwig_envelope::MailService) that finds each recipient's server
 /// and gives it the mail. A cheap handle; clones share their connections.
 ///
-/// It never fails: whatever goes wrong is an outcome of the recipients that it concerns.
+/// It never fails: whatever goes wrong is an outcome of the recipients that it concerns. Only
+/// [`MxOptions::refuse_crowds`] lets it refuse a mail, untried.
 #[derive(Clone, Debug)]
 pub struct Mx {
     deliverer: Arc<Deliverer>,
@@ -67,27 +74,65 @@ impl Mx {
         self.deliverer.pool.reused()
     }
 
-    async fn deliver(self, mail: Mail) -> Receipt {
+    /// Which servers the mail of a domain goes to, as a name that domains with the same ones share; `None`
+    /// when nothing was sent there yet, or none is asked.
+    #[must_use]
+    pub fn servers_of(&self, domain: &str) -> Option<Arc<str>> {
+        let domain = name::to_ascii(domain)?;
+        let target = self.deliverer.options.routes.target(&domain);
+        match target {
+            Target::Mx => self.gates.servers_of(&domain),
+            other => servers_of_target(other).map(Arc::from),
+        }
+    }
+
+    async fn deliver(self, mail: Mail) -> Result<Receipt, Refusal> {
         let options = &self.deliverer.options;
         let mut groups = groups(&mail.envelope, &options.routes);
         let outcomes = if groups.len() == 1 {
-            self.deliver_group(&mail, groups.remove(0)).await.1
+            let permit = self.enter(&groups[0].destination, options.refuse_crowds).await?;
+            self.deliver_group(&mail, groups.remove(0), permit).await.1
         } else {
             let at_once = options.concurrent_destinations_max.max(1);
-            let work = groups.into_iter().map(|group| self.deliver_group(&mail, group));
+            let work = groups.into_iter().map(async |group| {
+                // Some of its recipients may have been tried by now, so it is not refused.
+                let permit = self.enter(&group.destination, false).await.ok().flatten();
+                self.deliver_group(&mail, group, permit).await
+            });
             let done = stream::iter(work).buffer_unordered(at_once).collect::<Vec<_>>().await;
             in_order(done, mail.envelope.recipients.len())
         };
-        Receipt { id: mail.id, outcomes }
+        Ok(Receipt { id: mail.id, outcomes })
+    }
+
+    /// Takes a place at the destination's servers, if it needs one.
+    async fn enter(
+        &self,
+        destination: &Destination,
+        refuse_crowds: bool,
+    ) -> Result<Option<OwnedSemaphorePermit>, Refusal> {
+        if let Destination::Answer(_) = destination {
+            return Ok(None);
+        }
+        let places = self.deliverer.options.connections_per_destination_max.max(1);
+        let gate = self.gates.of(destination, &self.deliverer.resolver, places).await;
+        if !refuse_crowds {
+            return Ok(Gates::pass(gate).await);
+        }
+        gate.try_acquire_owned().map(Some).map_err(|_| {
+            let text = "All connections to that destination are in use";
+            Refusal::new(RefusalKind::TooMany, text).retry_after(CROWD_LASTS)
+        })
     }
 
     /// The outcomes of a group's recipients, with their places in the envelope.
-    async fn deliver_group(&self, mail: &Mail, group: Group) -> (Vec<usize>, Vec<Outcome>) {
+    async fn deliver_group(
+        &self,
+        mail: &Mail,
+        group: Group,
+        _permit: Option<OwnedSemaphorePermit>,
+    ) -> (Vec<usize>, Vec<Outcome>) {
         let Group { destination, recipients } = group;
-        let _permit = match destination {
-            Destination::Answer(_) => None,
-            _ => self.gates.pass(&destination, &self.deliverer.options).await,
-        };
         let mut envelope = Envelope {
             sender: mail.envelope.sender.clone(),
             parameters: mail.envelope.parameters.clone(),
@@ -131,39 +176,6 @@ impl Service<Mail> for Mx {
 
     fn call(&mut self, mail: Mail) -> Self::Future {
         let mx = self.clone();
-        Box::pin(async move { Ok(mx.deliver(mail).await) })
-    }
-}
-
-/// Holds the number of transactions with each destination down.
-#[derive(Debug, Default)]
-struct Gates(Mutex<HashMap<Destination, Weak<Semaphore>>>);
-
-/// From this many gates on, those that nobody uses are cleared away.
-const GATES_KEPT: usize = 256;
-
-impl Gates {
-    /// Waits for a place; it is given back when the permit is dropped.
-    async fn pass(
-        &self,
-        destination: &Destination,
-        options: &MxOptions,
-    ) -> Option<OwnedSemaphorePermit> {
-        let gate = self.gate(destination, options.connections_per_destination_max.max(1));
-        // A gate is never closed.
-        gate.acquire_owned().await.ok()
-    }
-
-    fn gate(&self, destination: &Destination, places: usize) -> Arc<Semaphore> {
-        let mut gates = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(gate) = gates.get(destination).and_then(Weak::upgrade) {
-            return gate;
-        }
-        if gates.len() >= GATES_KEPT && gates.len() == gates.capacity() {
-            gates.retain(|_, gate| gate.strong_count() > 0);
-        }
-        let gate = Arc::new(Semaphore::new(places));
-        gates.insert(destination.clone(), Arc::downgrade(&gate));
-        gate
+        Box::pin(async move { Ok(mx.deliver(mail).await?) })
     }
 }

@@ -53,8 +53,12 @@ pub struct MxOptions {
     pub addresses_max: usize,
     /// How many destinations of one mail are worked at the same time.
     pub concurrent_destinations_max: usize,
-    /// How many connections to one destination are used at the same time.
+    /// How many connections to one destination are used at the same time. Domains with the same mail
+    /// exchangers are one destination.
     pub connections_per_destination_max: usize,
+    /// Whether a mail that finds all of them in use is refused as one too many, untried, rather than made to wait:
+    /// for a queue, which has others to send meanwhile.
+    pub refuse_crowds: bool,
     /// How many mails go over one connection.
     pub mails_per_connection_max: usize,
     /// How many connections may wait for their next mail, over all destinations.
@@ -88,6 +92,7 @@ impl Default for MxOptions {
             addresses_max: 10,
             concurrent_destinations_max: 20,
             connections_per_destination_max: 20,
+            refuse_crowds: false,
             mails_per_connection_max: 100,
             idle_connections_max: 200,
             idle_time_max: Duration::from_secs(30),

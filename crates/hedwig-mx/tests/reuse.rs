@@ -37,6 +37,9 @@ async fn domains_with_one_exchanger_share_its_connection() {
     assert_eq!(short(&deliver(&mx, ["a@example.com"]).await[0]), "done 2.0.0");
     assert_eq!(short(&deliver(&mx, ["b@other.example"]).await[0]), "done 2.0.0");
     assert_eq!(server.connections(), 1);
+    assert!(mx.servers_of("example.com").is_some());
+    assert_eq!(mx.servers_of("other.example"), mx.servers_of("example.com"));
+    assert_eq!(mx.servers_of("unknown.example"), None);
 }
 
 #[tokio::test]

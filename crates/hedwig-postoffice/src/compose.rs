@@ -1,6 +1,6 @@
 //! What the postoffice is made of.
 
-use std::future::IntoFuture;
+use std::{future::IntoFuture, sync::Arc};
 
 use hedwig_daemon::{
     AcceptingLayer, AttemptsLayer, Failure, HopLimitLayer, Metrics, Parts, ServiceManager, Stop,
@@ -89,6 +89,9 @@ pub(crate) async fn serve(
 
     let delivering = delivering(&configuration.road, &metrics, mx.clone());
     let options = configuration.delivery.courier(&configuration.hostname);
+    let servers = mx.clone();
+    let sharing = Arc::new(move |domain: &str| servers.servers_of(domain));
+    let options = configuration.politeness.of(options, sharing);
     let courier = Courier::new(spool.clone(), delivering, options);
     parts.start_sure("courier", courier.run(stop.requested()));
 

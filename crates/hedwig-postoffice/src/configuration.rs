@@ -43,6 +43,9 @@ pub static SCOPE: Scope = Scope {
         &RETRY_MAX,
         &delivery::DELAY_WARNING,
         &delivery::CONCURRENCY,
+        &delivery::CONCURRENCY_PER_DESTINATION,
+        &delivery::CONCURRENCY_PER_SENDER,
+        &delivery::RATE,
         &ROUTE,
         &DNS,
         &TRUST_ANCHORS,
@@ -71,6 +74,8 @@ pub struct Configuration {
     pub spool: spool::Options,
     /// How it is worked off.
     pub delivery: delivery::Options,
+    /// How much of it a destination and a sender get.
+    pub politeness: delivery::Politeness,
     /// How mail is delivered.
     pub road: RoadOptions,
     /// The name of this host.
@@ -85,6 +90,7 @@ impl Configuration {
         let listener = ListenerOptions::read(read);
         let spool = spool::Options::read(read, Grouping::ByDomain);
         let delivery = delivery::Options::read(read, &RETRY, &RETRY_MAX);
+        let politeness = delivery::Politeness::read(read);
         let hostname = Hostname::read(read);
         let road = RoadOptions::read(read, hostname.as_ref());
         let grace = read.one::<Span>(&GRACE);
@@ -92,6 +98,7 @@ impl Configuration {
             listener: listener?,
             spool: spool?,
             delivery: delivery?,
+            politeness: politeness?,
             road: road?,
             hostname: hostname?,
             grace: grace?.0,

@@ -101,6 +101,7 @@ impl RoadOptions {
             tls: TlsRules::new(tls?, tls_domains.clone()?),
             source_ipv4: source_ipv4?,
             source_ipv6: source_ipv6?,
+            refuse_crowds: true,
             ..MxOptions::default()
         };
         warn_of_dane(read, tls?, &tls_domains.clone()?, trust_anchors.as_ref()?.is_some());
