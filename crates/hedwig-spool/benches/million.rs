@@ -13,7 +13,9 @@ use hedwig_envelope::{
     Address, Content, Envelope, Mail, MailId, Origin, Outcome, Receipt, Reply, ReversePath,
     Timestamp,
 };
-use hedwig_spool::{Claim, Courier, CourierOptions, Filter, Schedule, Spool, SpoolOptions};
+use hedwig_spool::{
+    Claim, Courier, CourierOptions, Filter, Schedule, Selection, Spool, SpoolOptions,
+};
 use tokio::{sync::oneshot, task::JoinSet};
 
 const PRODUCERS: usize = 64;
@@ -62,7 +64,50 @@ async fn main() {
         "long queue              {long:>9.0} commits/s, {:.0} % of empty",
         100.0 * long / empty
     );
+    print_memory("long queue");
+    deliver_all(&spool, directory.path()).await;
     print_memory("at the end");
+}
+
+/// Lets all mails go, forgets them, and tells what the files take then.
+async fn deliver_all(spool: &Spool, directory: &Path) {
+    let spent = Spent::now();
+    spool.retry(&Selection::All).await.unwrap();
+    println!("all made due in         {:>9.1} s", spent.start.elapsed().as_secs_f64());
+    let (spent, mut gone) = (Spent::now(), 0);
+    loop {
+        let leases = spool.claim(Timestamp::now(), Claim::up_to(1024)).await.unwrap().leases;
+        if leases.is_empty() {
+            break;
+        }
+        gone += leases.len();
+        let mut settling = JoinSet::new();
+        for lease in leases {
+            let spool = spool.clone();
+            settling.spawn(async move {
+                let outcome = Outcome::of_reply(Reply::new(250, None, "Ok"), None);
+                spool.finish(&lease, vec![outcome], None, vec![]).await.unwrap();
+            });
+        }
+        while let Some(ended) = settling.join_next().await {
+            ended.unwrap();
+        }
+    }
+    println!("all delivered in        {}", spent.until_now(gone));
+    print_disk(directory);
+    spool.close().await;
+    // With no time to stay visible, all are forgotten and the files are given back.
+    let options = SpoolOptions { retention: Duration::ZERO, ..SpoolOptions::default() };
+    let (start, spool) = (Instant::now(), Spool::open(directory, options).unwrap());
+    let mut counted = u64::MAX;
+    while counted > 0 {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let counts = spool.counts().await.unwrap();
+        counted = counts.iter().map(|(_, count)| count).sum();
+    }
+    spool.close().await;
+    println!("all forgotten in        {:>9.1} s", start.elapsed().as_secs_f64());
+    print_disk(directory);
 }
 
 async fn list(spool: &Spool, mails: usize, domains: usize) {
