@@ -1,4 +1,5 @@
 //! A web server that shows a policy, or something else, as a test tells it.
+#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::{
     convert::Infallible,
