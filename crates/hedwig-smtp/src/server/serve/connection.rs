@@ -15,20 +15,25 @@ use tokio_rustls::TlsAcceptor;
 use tower::{Service, ServiceExt};
 
 use super::{
-    super::{Event, ServerOptions, Session, replies_for},
+    super::{Event, ServerOptions, Session, replies, replies_for},
+    Proxies,
     allowance::{Allowance, Room},
     failures::FailedAuthentications,
     judge::Judge,
     memory::ContentMemory,
+    proxy::{Client, read_header},
+    slots::Slot,
 };
 use crate::{
-    Policy, Question, Session as _,
+    Policy, Question, Session as _, reply,
     sasl::Verdict,
     stream::{BoxStream, describe_tls},
 };
 
 /// Room for commands: an idle connection has no more.
 const COMMAND_BYTES: usize = 4 * 1024;
+/// How long a proxy may take to say who its client is.
+const PROXY_HEADER_WITHIN: Duration = Duration::from_secs(10);
 /// The most that is read at a time.
 const READ_BYTES_MAX: usize = 256 * 1024;
 
@@ -39,6 +44,7 @@ pub(super) struct Driver<P, S> {
     pub(super) policy: P,
     pub(super) service: S,
     pub(super) tls: Tls,
+    pub(super) proxies: Option<Proxies>,
     pub(super) judge: Option<Judge>,
     pub(super) memory: ContentMemory,
     pub(super) failures: FailedAuthentications,
@@ -55,16 +61,44 @@ pub(super) enum Tls {
 }
 
 impl<P: Policy, S: MailService> Driver<P, S> {
-    pub(super) async fn run(self, stream: BoxStream, client: Option<SocketAddr>) {
-        if let Err(error) = self.converse(stream, client).await {
+    /// Whether this is the address of a proxy, which must say for whom it comes.
+    pub(super) fn is_proxy(&self, client: Option<SocketAddr>) -> bool {
+        let proxies = self.proxies.as_ref().zip(client);
+        proxies.is_some_and(|(is_proxy, client)| is_proxy(client.ip().to_canonical()))
+    }
+
+    /// Talks with one client; its slot is free again afterwards.
+    pub(super) async fn run(
+        self,
+        stream: BoxStream,
+        client: Option<SocketAddr>,
+        mut slot: Option<Slot>,
+    ) {
+        if let Err(error) = self.converse(stream, client, &mut slot).await {
             tracing::debug!(client = client.map(tracing::field::display), %error, "connection lost");
         }
     }
 
-    async fn converse(self, stream: BoxStream, client: Option<SocketAddr>) -> io::Result<()> {
+    async fn converse(
+        self,
+        mut stream: BoxStream,
+        mut client: Option<SocketAddr>,
+        slot: &mut Option<Slot>,
+    ) -> io::Result<()> {
+        if self.is_proxy(client) {
+            match timeout(PROXY_HEADER_WITHIN, read_header(&mut stream)).await?? {
+                Client::Proxy => {}
+                Client::At(address) => client = Some(address),
+            }
+            if let Some((slot, address)) = slot.as_mut().zip(client)
+                && !slot.pass_on(address.ip())
+            {
+                tracing::info!(client = %address, "too many connections");
+                return self.turn_away(stream).await;
+            }
+        }
         let starttls = matches!(self.tls, Tls::OnRequest(_));
         let mut session = Session::new(self.options.clone(), client, starttls, now());
-        let mut stream = stream;
         if let Tls::FromTheStart(acceptor) = &self.tls {
             let (secure, description) =
                 shake_hands(acceptor, stream, self.options.silence_max).await?;
@@ -77,6 +111,16 @@ impl<P: Policy, S: MailService> Driver<P, S> {
         Conversation { driver: self, session, stream, input, output, allowance, failures_atoned }
             .run()
             .await
+    }
+
+    /// Says that there are too many, where that can be said: not to who awaits a TLS handshake.
+    async fn turn_away(&self, mut stream: BoxStream) -> io::Result<()> {
+        if !matches!(self.tls, Tls::FromTheStart(_)) {
+            let mut goodbye = BytesMut::new();
+            reply::write(&replies::too_many_connections(), &mut goodbye);
+            timeout(PROXY_HEADER_WITHIN, stream.write_all(&goodbye)).await??;
+        }
+        Ok(())
     }
 }
 

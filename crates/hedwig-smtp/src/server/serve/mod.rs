@@ -4,12 +4,13 @@ mod failures;
 mod judge;
 mod listener;
 mod memory;
+mod proxy;
 mod slots;
 
 use std::{
     future::{Future, IntoFuture, pending},
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::Arc,
     time::Duration,
@@ -55,6 +56,7 @@ pub fn serve<L: Listener, P: Policy, S: MailService>(
         tls: Tls::None,
         authenticator: None,
         failures: FailedAuthentications::default(),
+        proxies: None,
         shutdown: Box::pin(pending()),
     }
 }
@@ -79,10 +81,14 @@ pub async fn serve_connection<P: Policy, S: MailService>(
         policy,
         service,
         tls: Tls::None,
+        proxies: None,
         stopped,
     };
-    driver.run(Box::new(stream), client).await;
+    driver.run(Box::new(stream), client, None).await;
 }
+
+/// At which addresses proxies are.
+type Proxies = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -96,6 +102,7 @@ pub struct Serve<P, S, L = TcpListener> {
     tls: Tls,
     authenticator: Option<Arc<dyn Authenticator>>,
     failures: FailedAuthentications,
+    proxies: Option<Proxies>,
     shutdown: BoxFuture<()>,
 }
 
@@ -128,6 +135,13 @@ impl<P: Policy, S: MailService, L: Listener> Serve<P, S, L> {
         Self { failures, ..self }
     }
 
+    /// With the PROXY protocol, versions 1 and 2, from these addresses: connections that come from there must
+    /// begin with a header that tells the real client, and count for it. Name the proxies and nobody else,
+    /// for whoever may send a header may be whom he likes.
+    pub fn proxy_protocol(self, from: impl Fn(IpAddr) -> bool + Send + Sync + 'static) -> Self {
+        Self { proxies: Some(Arc::new(from)), ..self }
+    }
+
     /// Until this future is ready. Then nobody new is let in, the idle are told 421, and mails under way
     /// are finished within [`ServerOptions::shutdown_grace`].
     pub fn with_graceful_shutdown(self, signal: impl Future<Output = ()> + Send + 'static) -> Self {
@@ -148,6 +162,7 @@ impl<P: Policy, S: MailService, L: Listener> Serve<P, S, L> {
             service: self.service,
             tls: self.tls,
             failures: self.failures,
+            proxies: self.proxies,
             stopped,
         };
         let mut connections = JoinSet::new();
@@ -187,7 +202,9 @@ fn accept<L: Listener, P: Policy, S: MailService>(
     stream: L::Stream,
     client: Option<SocketAddr>,
 ) {
-    let Some(slot) = slots.take(client.map(|client| client.ip())) else {
+    // Behind a proxy are many; which of them it is will be told.
+    let address = client.map(|client| client.ip()).filter(|_| !driver.is_proxy(client));
+    let Some(slot) = slots.take(address) else {
         tracing::info!(client = client.map(tracing::field::display), "too many connections");
         let mut goodbye = BytesMut::new();
         reply::write(&replies::too_many_connections(), &mut goodbye);
@@ -195,8 +212,7 @@ fn accept<L: Listener, P: Policy, S: MailService>(
     };
     let driver = driver.clone();
     connections.spawn(async move {
-        driver.run(Box::new(stream), client).await;
-        drop(slot);
+        driver.run(Box::new(stream), client, Some(slot)).await;
     });
 }
 

@@ -48,6 +48,20 @@ impl Slots {
     }
 }
 
+impl Slot {
+    /// From now on the place is one of this address's; `false` when that has as many as it may.
+    pub(super) fn pass_on(&mut self, address: IpAddr) -> bool {
+        let address = Some(site(address));
+        let mut taken = lock(&self.slots.taken);
+        taken.remove(self.address.take());
+        let is_free = taken.add(address, self.slots.per_address_max);
+        if is_free {
+            self.address = address;
+        }
+        is_free
+    }
+}
+
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut taken = lock(&self.slots.taken);
@@ -98,5 +112,19 @@ mod tests {
         assert!(slots.take(address("192.0.2.2")).is_none(), "all three are taken");
         drop(first);
         assert!(slots.take(address("2001:db8::3")).is_some());
+    }
+
+    #[test]
+    fn a_place_that_a_proxy_took_counts_for_its_client() {
+        let slots = Slots::new(5, 1);
+        let client = "192.0.2.1".parse().unwrap();
+        let (mut first, mut second) = (slots.take(None).unwrap(), slots.take(None).unwrap());
+        assert!(first.pass_on(client));
+        assert!(first.pass_on(client), "it is the one place that the client has");
+        assert!(!second.pass_on(client));
+        drop(first);
+        assert!(second.pass_on(client));
+        drop(second);
+        assert!(lock(&slots.taken).by_address.is_empty());
     }
 }
