@@ -113,7 +113,10 @@ async fn with_implicit_tls_the_first_byte_is_tls_and_starttls_is_not_offered() {
     let mut connection =
         Connection::greet(server.connect().await, ClientOptions::default()).await.unwrap();
     assert!(!connection.capabilities().starttls);
-    assert_eq!(connection.capabilities().auth, ["SCRAM-SHA-256", "PLAIN", "LOGIN", "OAUTHBEARER"]);
+    assert_eq!(
+        connection.capabilities().auth,
+        ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN", "OAUTHBEARER"]
+    );
     connection.send(&envelope(&["b@example.net"]), &content("x\r\n")).await.unwrap();
     let origin = server.inbox.take().pop().unwrap().origin;
     assert!(origin.tls.unwrap().starts_with("TLSv1.3"));

@@ -1,5 +1,5 @@
 use super::{
-    Claim, Mechanism, Verdict,
+    ChannelBinding, Claim, Mechanism, Verdict,
     messages::{self, Malformed},
     scram::{Challenged, ClientFirst},
 };
@@ -14,6 +14,7 @@ const INVALID_TOKEN: &[u8] = br#"{"status":"invalid_token"}"#;
 #[derive(Debug)]
 pub struct Exchange {
     mechanism: Mechanism,
+    binding: Option<ChannelBinding>,
     step: Step,
 }
 
@@ -37,6 +38,9 @@ pub enum Fault {
     Malformed,
     /// The client could not prove who it says it is.
     Credentials,
+    /// The client could bind the channel, and believes that the server cannot: somebody took
+    /// SCRAM-SHA-256-PLUS out of what was offered (RFC 5802 §6).
+    Downgraded,
     /// Nobody could tell.
     Unavailable,
 }
@@ -64,7 +68,13 @@ impl Exchange {
     /// An exchange that nothing was said in.
     #[must_use]
     pub fn new(mechanism: Mechanism) -> Self {
-        Self { mechanism, step: Step::First }
+        Self { mechanism, binding: None, step: Step::First }
+    }
+
+    /// The same over a channel that can be bound, where SCRAM-SHA-256-PLUS was offered.
+    #[must_use]
+    pub fn bound_to(self, binding: Option<ChannelBinding>) -> Self {
+        Self { binding, ..self }
     }
 
     /// Which mechanism it is.
@@ -132,8 +142,16 @@ impl Exchange {
                 self.step = Step::Password(messages::name(messages::utf8(message)?)?);
                 Next::Challenge(b"Password:".to_vec())
             }
-            Mechanism::ScramSha256 => {
-                let first = ClientFirst::parse(message)?;
+            Mechanism::ScramSha256 | Mechanism::ScramSha256Plus => {
+                if message.starts_with(b"y,") && self.binding.is_some() {
+                    return Ok(Next::Refused(Fault::Downgraded));
+                }
+                let is_bound = self.mechanism == Mechanism::ScramSha256Plus;
+                let binding = self.binding.filter(|_| is_bound);
+                let first = ClientFirst::parse(message, binding)?;
+                if is_bound && binding.is_none() {
+                    return Err(Malformed);
+                }
                 let user = first.user.clone();
                 self.step = Step::Keys(first);
                 Next::Ask(Claim::Keys { user })

@@ -46,10 +46,11 @@ pub(super) fn own(acts_as: &str, user: &str) -> Result<(), Malformed> {
 }
 
 /// The GS2 header of RFC 5801 §4 as SCRAM and OAUTHBEARER have it: its length with both commas, and the
-/// authorization identity. A client that asks for channel binding asks for what was not offered.
+/// authorization identity.
 pub(super) fn gs2_header(text: &str) -> Result<(usize, Option<String>), Malformed> {
     let mut parts = text.splitn(3, ',');
-    let (Some("n" | "y"), Some(acts_as), Some(rest)) = (parts.next(), parts.next(), parts.next())
+    let (Some("n" | "y" | "p=tls-exporter"), Some(acts_as), Some(rest)) =
+        (parts.next(), parts.next(), parts.next())
     else {
         return Err(Malformed);
     };
@@ -81,6 +82,9 @@ pub(super) fn saslname(text: &str) -> Result<String, Malformed> {
 pub(super) fn oauth(message: &[u8]) -> Result<Claim, Malformed> {
     let text = utf8(message)?;
     let (length, user) = gs2_header(text)?;
+    if text.starts_with('p') {
+        return Err(Malformed);
+    }
     let pairs = text[length..].strip_prefix('\x01').and_then(|t| t.strip_suffix("\x01\x01"));
     let value = |pair: &str| pair.strip_prefix("auth=").map(str::to_owned);
     let value = pairs.ok_or(Malformed)?.split('\x01').find_map(value).ok_or(Malformed)?;

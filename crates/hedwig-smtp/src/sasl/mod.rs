@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | PLAIN (RFC 4616), LOGIN | is this the user's password? | yes |
 //! | SCRAM-SHA-256 (RFC 5802, RFC 7677) | which keys are stored for the user? | no |
+//! | SCRAM-SHA-256-PLUS, over a [bound channel](ChannelBinding) | the same | no |
 //! | OAUTHBEARER (RFC 7628) | whose token is this? | there is none |
 //!
 //! ```
@@ -21,12 +22,14 @@
 //! ```
 
 mod authenticator;
+mod binding;
 mod claim;
 mod exchange;
 mod messages;
 mod scram;
 
 pub use authenticator::{Answer, Authenticator};
+pub use binding::ChannelBinding;
 pub use claim::{Claim, Secret, Verdict};
 pub use exchange::{Exchange, Fault, Next};
 pub use scram::{KeysError, ScramKeys};
@@ -36,6 +39,9 @@ use std::{fmt, str::FromStr};
 /// A mechanism that a server can offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mechanism {
+    /// The same bound to the TLS connection, so that nobody can sit in between (RFC 5802 §6, RFC 9266). A server
+    /// that has SCRAM-SHA-256 offers it of itself where it can.
+    ScramSha256Plus,
     /// Salted challenge and response; the password stays with the client (RFC 7677).
     ScramSha256,
     /// User and password in one message (RFC 4616).
@@ -48,12 +54,14 @@ pub enum Mechanism {
 
 impl Mechanism {
     /// All of them, the best first.
-    pub const ALL: [Self; 4] = [Self::ScramSha256, Self::Plain, Self::Login, Self::OAuthBearer];
+    pub const ALL: [Self; 5] =
+        [Self::ScramSha256Plus, Self::ScramSha256, Self::Plain, Self::Login, Self::OAuthBearer];
 
     /// Its registered name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::ScramSha256Plus => "SCRAM-SHA-256-PLUS",
             Self::ScramSha256 => "SCRAM-SHA-256",
             Self::Plain => "PLAIN",
             Self::Login => "LOGIN",
@@ -66,7 +74,7 @@ impl Mechanism {
     pub(crate) fn first_challenge(self) -> &'static [u8] {
         match self {
             Self::Login => b"Username:",
-            Self::ScramSha256 | Self::Plain | Self::OAuthBearer => b"",
+            Self::ScramSha256Plus | Self::ScramSha256 | Self::Plain | Self::OAuthBearer => b"",
         }
     }
 }
@@ -79,7 +87,7 @@ impl fmt::Display for Mechanism {
 
 /// A name that is not among [`Mechanism::ALL`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the mechanisms are SCRAM-SHA-256, PLAIN, LOGIN and OAUTHBEARER")]
+#[error("the mechanisms are SCRAM-SHA-256-PLUS, SCRAM-SHA-256, PLAIN, LOGIN and OAUTHBEARER")]
 pub struct MechanismError;
 
 impl FromStr for Mechanism {

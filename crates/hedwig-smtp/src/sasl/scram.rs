@@ -9,7 +9,10 @@ use aws_lc_rs::{
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use super::messages::{Malformed, gs2_header, name, own, saslname, utf8};
+use super::{
+    ChannelBinding,
+    messages::{Malformed, gs2_header, name, own, saslname, utf8},
+};
 
 type Key = [u8; 32];
 
@@ -135,13 +138,21 @@ pub enum KeysError {
 pub(super) struct ClientFirst {
     pub(super) user: String,
     nonce: String,
-    gs2_header: String,
+    /// The GS2 header, and behind it what the channel is bound to.
+    bound: Vec<u8>,
     bare: String,
 }
 
 impl ClientFirst {
-    pub(super) fn parse(message: &[u8]) -> Result<Self, Malformed> {
+    pub(super) fn parse(
+        message: &[u8],
+        binding: Option<ChannelBinding>,
+    ) -> Result<Self, Malformed> {
         let text = utf8(message)?;
+        // With -PLUS it must be bound, without it it must not be.
+        if text.starts_with('p') != binding.is_some() {
+            return Err(Malformed);
+        }
         let (length, acts_as) = gs2_header(text)?;
         let bare = &text[length..];
         // A reserved "m=" in front is an extension that must be understood, and none is.
@@ -155,7 +166,9 @@ impl ClientFirst {
         let user = saslname(user)?;
         let user = name(&prepare(&user).map_err(|_| Malformed)?)?;
         own(acts_as.as_deref().unwrap_or_default(), &user)?;
-        Ok(Self { user, nonce: nonce.into(), gs2_header: text[..length].into(), bare: bare.into() })
+        let mut bound = message[..length].to_vec();
+        bound.extend_from_slice(binding.as_ref().map_or(&[], ChannelBinding::bytes));
+        Ok(Self { user, nonce: nonce.into(), bound, bare: bare.into() })
     }
 
     /// The server's first message, and what its answer will be held against.
@@ -164,7 +177,7 @@ impl ClientFirst {
         let nonce = format!("{}{nonce}", self.nonce);
         let message = format!("r={nonce},s={salt},i={}", keys.iterations);
         let said = format!("{},{message}", self.bare);
-        (message, Challenged { user: self.user, gs2_header: self.gs2_header, nonce, said, keys })
+        (message, Challenged { user: self.user, bound: self.bound, nonce, said, keys })
     }
 }
 
@@ -172,7 +185,7 @@ impl ClientFirst {
 #[derive(Debug)]
 pub(super) struct Challenged {
     pub(super) user: String,
-    gs2_header: String,
+    bound: Vec<u8>,
     nonce: String,
     /// Both first messages, which the proof covers.
     said: String,
@@ -196,7 +209,7 @@ impl Challenged {
         client_key.iter_mut().zip(signature).for_each(|(key, byte)| *key ^= byte);
         let is_proved =
             verify_slices_are_equal(&sha256(&client_key), &self.keys.stored_key).is_ok();
-        let is_ours = nonce == self.nonce && binding == STANDARD.encode(&self.gs2_header);
+        let is_ours = nonce == self.nonce && binding == STANDARD.encode(&self.bound);
         let server_proof = || hmac(&self.keys.server_key, said.as_bytes());
         Ok((is_proved && is_ours).then(|| format!("v={}", STANDARD.encode(server_proof()))))
     }
@@ -234,7 +247,7 @@ mod tests {
 
     fn challenged() -> Challenged {
         let salt = STANDARD.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
-        let first = ClientFirst::parse(b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO").unwrap();
+        let first = ClientFirst::parse(b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO", None).unwrap();
         let nonce = "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0";
         let (message, challenged) = first.challenge(keys("pencil", &salt), nonce);
         let expected = "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096";
@@ -286,10 +299,10 @@ mod tests {
             "p=tls-unique,,n=user,r=x",
             "n,,n=user,r=a b",
         ] {
-            assert!(ClientFirst::parse(wrong.as_bytes()).is_err(), "{wrong}");
+            assert!(ClientFirst::parse(wrong.as_bytes(), None).is_err(), "{wrong}");
         }
         let endless = format!("n,,n=user,r={}", "x".repeat(200));
-        assert!(ClientFirst::parse(endless.as_bytes()).is_err());
+        assert!(ClientFirst::parse(endless.as_bytes(), None).is_err());
     }
 
     #[test]
@@ -322,14 +335,14 @@ mod tests {
     proptest! {
         #[test]
         fn no_message_breaks_a_parser(message in prop::collection::vec(any::<u8>(), 0..64)) {
-            let _ = ClientFirst::parse(&message);
+            let _ = ClientFirst::parse(&message, None);
             let _ = challenged().verify(&message);
         }
 
         #[test]
         fn a_first_message_is_read_as_it_was_meant(user in "[a-z,=@.]{1,20}", nonce in "[!-+\\--~]{1,40}") {
             let escaped = user.replace('=', "=3D").replace(',', "=2C");
-            let first = ClientFirst::parse(format!("y,,n={escaped},r={nonce},x=future").as_bytes()).unwrap();
+            let first = ClientFirst::parse(format!("y,,n={escaped},r={nonce},x=future").as_bytes(), None).unwrap();
             prop_assert_eq!((first.user, first.nonce), (user, nonce));
         }
     }

@@ -8,7 +8,7 @@ use hedwig_envelope::{Protocol, Reply};
 use super::{Event, NothingToAnswer, Session, framing::Line, replies, session::State};
 use crate::{
     Peer,
-    sasl::{Exchange, Fault, Mechanism, Next, Secret, Verdict},
+    sasl::{ChannelBinding, Exchange, Fault, Mechanism, Next, Secret, Verdict},
 };
 
 /// The longest line of an exchange with its CRLF, the AUTH command among them (RFC 4954 §4).
@@ -37,6 +37,21 @@ impl Session {
         }
     }
 
+    /// Tells what binds the TLS connection that has just begun; then SCRAM-SHA-256-PLUS is offered with
+    /// SCRAM-SHA-256.
+    pub fn bind_channel(&mut self, binding: ChannelBinding) {
+        self.binding = Some(binding);
+    }
+
+    /// What AUTH offers, if it is offered.
+    pub(super) fn mechanisms_offered(&self) -> Vec<Mechanism> {
+        let mechanisms = &self.options.mechanisms;
+        let can_bind = self.binding.is_some() && mechanisms.contains(&Mechanism::ScramSha256);
+        let plus = can_bind.then_some(Mechanism::ScramSha256Plus);
+        let is_other = |mechanism: &Mechanism| *mechanism != Mechanism::ScramSha256Plus;
+        plus.into_iter().chain(mechanisms.iter().copied().filter(is_other)).collect()
+    }
+
     /// How often the client could not prove who it says it is. A driver answers ever more slowly.
     #[must_use]
     pub fn authentication_failures(&self) -> usize {
@@ -54,7 +69,7 @@ impl Session {
             Ok(mechanism) => mechanism,
             Err(refusal) => return self.say(&refusal),
         };
-        let mut exchange = Box::new(Exchange::new(mechanism));
+        let mut exchange = Box::new(Exchange::new(mechanism).bound_to(self.binding));
         match initial_response.map(Secret::reveal) {
             None => self.challenge(exchange.first_challenge(), exchange),
             // RFC 4954 §4: a response that is there, and empty.
@@ -81,7 +96,7 @@ impl Session {
             return Err(replies::bad_sequence("AUTH is not allowed within a mail"));
         }
         let known = mechanism.parse().ok();
-        let known = known.filter(|mechanism| self.options.mechanisms.contains(mechanism));
+        let known = known.filter(|mechanism| self.mechanisms_offered().contains(mechanism));
         let mechanism = known.ok_or_else(replies::unknown_mechanism)?;
         if self.offers_authentication() {
             Ok(mechanism)
@@ -143,6 +158,7 @@ impl Session {
         self.say(&match fault {
             Fault::Malformed => replies::malformed_response(),
             Fault::Credentials => replies::wrong_credentials(),
+            Fault::Downgraded => replies::downgraded(),
             Fault::Unavailable => replies::authentication_unavailable(),
         });
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hedwig_envelope::{
-    Address, Envelope, Hold, MailParameters, Protocol, Recipient, Reply, ReversePath,
+    Address, ByMode, Envelope, Hold, MailParameters, Protocol, Recipient, Reply, ReversePath,
 };
 
 use super::{
@@ -164,6 +164,14 @@ impl Session {
         {
             return Some(replies::hold_too_long());
         }
+        // RFC 2852 §4: only the mode that returns has a least time.
+        let is_too_soon = parameters.deliver_by.is_some_and(|by| {
+            let seconds = u64::try_from(by.seconds).unwrap_or(0);
+            by.mode == ByMode::Return && seconds < options.deliver_by_min.as_secs()
+        });
+        if is_too_soon {
+            return Some(replies::deliver_by_too_short());
+        }
         let is_too_large = parameters.size.is_some_and(|size| size > options.content_bytes_max);
         is_too_large.then(|| ContentFault::TooLarge.reply())
     }
@@ -277,11 +285,15 @@ impl Session {
             "CHUNKING".into(),
             "BINARYMIME".into(),
         ];
+        // RFC 9422 §4: up to six digits, and never 0.
+        if options.recipients_max > 0 {
+            keywords.push(format!("LIMITS RCPTMAX={}", options.recipients_max.min(999_999)));
+        }
         if self.starttls && !is_secure {
             keywords.push("STARTTLS".into());
         }
         if self.offers_authentication() {
-            let names: Vec<_> = options.mechanisms.iter().map(|m| m.name()).collect();
+            let names: Vec<_> = self.mechanisms_offered().iter().map(|m| m.name()).collect();
             keywords.push(format!("AUTH {}", names.join(" ")));
         }
         if options.require_tls && is_secure {
@@ -291,7 +303,10 @@ impl Session {
             keywords.push("MT-PRIORITY".into());
         }
         if options.deliver_by {
-            keywords.push("DELIVERBY".into());
+            keywords.push(match options.deliver_by_min.as_secs() {
+                0 => "DELIVERBY".into(),
+                seconds => format!("DELIVERBY {seconds}"),
+            });
         }
         if let Some(max) = options.future_release {
             // RFC 4865 §4.1: the longest hold in seconds, and the latest time. The latter would need a

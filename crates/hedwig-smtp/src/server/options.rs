@@ -34,6 +34,8 @@ pub struct ServerOptions {
     pub mt_priority: bool,
     /// Whether DELIVERBY is offered (RFC 2852).
     pub deliver_by: bool,
+    /// The least time that BY may ask for when the mail is to be returned after it; zero is no such limit.
+    pub deliver_by_min: Duration,
     /// Whether FUTURERELEASE is offered, and the longest hold then (RFC 4865).
     pub future_release: Option<Duration>,
     /// The mechanisms of AUTH, the best first; without any it is not offered (RFC 4954). The driver puts
@@ -88,6 +90,7 @@ impl Default for ServerOptions {
             require_tls: false,
             mt_priority: false,
             deliver_by: false,
+            deliver_by_min: Duration::ZERO,
             future_release: None,
             mechanisms: Vec::new(),
             authentication_in_clear_text: false,

@@ -153,6 +153,15 @@ pub(super) fn wrong_credentials() -> Reply {
     Reply::with_status(535, Status::permanent(7, 8), "User or password is wrong")
 }
 
+pub(super) fn downgraded() -> Reply {
+    let text = "SCRAM-SHA-256-PLUS was offered: somebody between us hides it";
+    Reply::with_status(535, Status::permanent(7, 8), text)
+}
+
+pub(super) fn deliver_by_too_short() -> Reply {
+    Reply::with_status(501, Status::permanent(5, 4), "The BY time is shorter than was offered")
+}
+
 pub(super) fn authentication_unavailable() -> Reply {
     Reply::with_status(454, Status::transient(7, 0), "Nobody can tell at the moment, try later")
 }

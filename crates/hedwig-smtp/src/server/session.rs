@@ -12,7 +12,10 @@ use super::{
     framing::LineReader,
     replies,
 };
-use crate::{Peer, Question, reply, sasl::Exchange};
+use crate::{
+    Peer, Question, reply,
+    sasl::{ChannelBinding, Exchange},
+};
 
 /// Room for so many bytes is made after DATA, where nobody knows how many will come.
 const CONTENT_BYTES_WANTED: usize = 16 * 1024;
@@ -34,6 +37,7 @@ pub struct Session {
     errors: usize,
     commands_without_mail: usize,
     pub(super) authentication_failures: usize,
+    pub(super) binding: Option<ChannelBinding>,
     shutting_down: bool,
 }
 
@@ -102,6 +106,7 @@ impl Session {
             errors: 0,
             commands_without_mail: 0,
             authentication_failures: 0,
+            binding: None,
             shutting_down: false,
         }
     }
@@ -177,6 +182,7 @@ impl Session {
         input.clear();
         self.lines = LineReader::default();
         self.transaction = None;
+        self.binding = None;
         self.peer = Arc::new(Peer { tls: Some(description), ..Peer::new(self.peer.client) });
         self.state = State::Commands;
         self.last_heard = now;

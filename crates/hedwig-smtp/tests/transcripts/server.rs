@@ -20,7 +20,7 @@ use bytes::BytesMut;
 use hedwig_envelope::{Reply, Status};
 use hedwig_smtp::{
     Dialect, LineEndings, Question, ServerOptions, Session as _,
-    sasl::{Claim, ScramKeys, Verdict},
+    sasl::{ChannelBinding, Claim, ScramKeys, Verdict},
     server::{Event, Session},
 };
 
@@ -52,6 +52,7 @@ struct Stage {
     closed: Option<String>,
     input: BytesMut,
     output: BytesMut,
+    can_bind: bool,
     now: Instant,
 }
 
@@ -63,10 +64,11 @@ impl Stage {
         let two = |step: &Step| {
             step.text().split_once(' ').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap()
         };
-        let mut starttls = false;
+        let (mut starttls, mut can_bind) = (false, false);
         for step in &script.steps {
             match step.verb.as_str() {
                 "option" if step.text() == "starttls" => starttls = true,
+                "option" if step.text() == "channel_binding" => can_bind = true,
                 "option" => set_option(&mut options, step.text()),
                 "policy" => {
                     let (question, reply) = step.text().split_once(" = ").unwrap();
@@ -88,6 +90,7 @@ impl Stage {
             closed: None,
             input: BytesMut::new(),
             output: BytesMut::new(),
+            can_bind,
             now,
         };
         stage.turn(&[]);
@@ -156,6 +159,9 @@ impl Stage {
                     is_current = false;
                     let tls = "TLSv1.3 TEST".to_owned();
                     self.session.tls_started(tls, &mut self.input, self.now).unwrap();
+                    if self.can_bind {
+                        self.session.bind_channel(ChannelBinding::new([b'b'; 32]));
+                    }
                     assert!(self.input.is_empty(), "what came in clear text is gone");
                 }
                 Event::Closed(reason) => self.closed = Some(format!("{reason:?}")),
@@ -245,6 +251,7 @@ fn set_option(options: &mut ServerOptions, text: &str) {
         "require_tls" => options.require_tls = true,
         "mt_priority" => options.mt_priority = true,
         "deliver_by" => options.deliver_by = true,
+        "deliver_by_min" => options.deliver_by_min = Duration::from_secs(number() as u64),
         "future_release" => options.future_release = Some(Duration::from_secs(number() as u64)),
         other => panic!("what is the option {other:?}?"),
     }

@@ -6,6 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use hedwig_envelope::{
     BoxError, Content, Envelope, Mail, MailId, MailService, Receipt, Reply, Timestamp, rescue,
 };
+use rustls::ProtocolVersion;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, empty},
     sync::watch,
@@ -26,7 +27,7 @@ use super::{
 };
 use crate::{
     Policy, Question, Session as _, reply,
-    sasl::Verdict,
+    sasl::{ChannelBinding, Verdict},
     stream::{BoxStream, describe_tls},
 };
 
@@ -100,10 +101,10 @@ impl<P: Policy, S: MailService> Driver<P, S> {
         let starttls = matches!(self.tls, Tls::OnRequest(_));
         let mut session = Session::new(self.options.clone(), client, starttls, now());
         if let Tls::FromTheStart(acceptor) = &self.tls {
-            let (secure, description) =
-                shake_hands(acceptor, stream, self.options.silence_max).await?;
-            stream = secure;
-            session = session.within_tls(description);
+            let secure = shake_hands(acceptor, stream, self.options.silence_max).await?;
+            stream = secure.stream;
+            session = session.within_tls(secure.description);
+            secure.binding.into_iter().for_each(|binding| session.bind_channel(binding));
         }
         let (input, output) = (BytesMut::new(), BytesMut::new());
         let allowance = Allowance::new(self.memory.clone(), &self.options);
@@ -279,9 +280,12 @@ impl<P: Policy, S: MailService> Conversation<P, S> {
         };
         let clear: BoxStream = std::mem::replace(&mut self.stream, Box::new(empty()));
         let within = self.driver.options.silence_max;
-        let (secure, description) = shake_hands(&acceptor, clear, within).await?;
-        self.stream = secure;
-        self.session.tls_started(description, &mut self.input, now()).map_err(io::Error::other)
+        let secure = shake_hands(&acceptor, clear, within).await?;
+        self.stream = secure.stream;
+        let started = self.session.tls_started(secure.description, &mut self.input, now());
+        started.map_err(io::Error::other)?;
+        secure.binding.into_iter().for_each(|binding| self.session.bind_channel(binding));
+        Ok(())
     }
 
     async fn ask(&mut self, question: Question) -> Reply {
@@ -335,10 +339,22 @@ async fn shake_hands(
     acceptor: &TlsAcceptor,
     clear: BoxStream,
     within: Duration,
-) -> io::Result<(BoxStream, String)> {
+) -> io::Result<Secure> {
     let secure = timeout(within, acceptor.accept(clear)).await??;
-    let description = describe_tls(secure.get_ref().1);
-    Ok((Box::new(secure), description))
+    let connection = secure.get_ref().1;
+    let description = describe_tls(connection);
+    let is_exporting = connection.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+    let exported = is_exporting
+        .then(|| connection.export_keying_material([0; 32], ChannelBinding::LABEL, None));
+    let binding = exported.transpose().map_err(io::Error::other)?.map(ChannelBinding::new);
+    Ok(Secure { stream: Box::new(secure), description, binding })
+}
+
+/// A stream whose handshake is done.
+struct Secure {
+    stream: BoxStream,
+    description: String,
+    binding: Option<ChannelBinding>,
 }
 
 /// Readiness is awaited here, so that an error of it is rescued like one of the call.
