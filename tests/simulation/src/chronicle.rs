@@ -10,13 +10,15 @@ use tokio::time::Instant;
 
 /// A cheap handle; clones write the same.
 #[derive(Clone)]
-pub(crate) struct Chronicle {
+pub struct Chronicle {
     lines: Arc<Mutex<Vec<String>>>,
     start: Instant,
 }
 
 impl Chronicle {
-    pub(crate) fn begin() -> Self {
+    /// One that begins now.
+    #[must_use]
+    pub fn begin() -> Self {
         Self { lines: Arc::default(), start: Instant::now() }
     }
 
@@ -25,12 +27,15 @@ impl Chronicle {
         self.start.elapsed()
     }
 
-    pub(crate) fn note(&self, what: impl fmt::Display) {
+    /// Writes a line.
+    pub fn note(&self, what: impl fmt::Display) {
         let line = format!("{:>12.6} {what}", self.now().as_secs_f64());
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
     }
 
-    pub(crate) fn take(&self) -> Vec<String> {
+    /// All lines, which are gone then.
+    #[must_use]
+    pub fn take(&self) -> Vec<String> {
         std::mem::take(&mut *self.lines.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

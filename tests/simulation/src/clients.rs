@@ -41,7 +41,8 @@ impl Client {
             let mails = self.chance.usize(1..=3);
             let numbers: Vec<MailNumber> =
                 (0..mails).map(|_| self.numbers.fetch_add(1, Ordering::Relaxed)).collect();
-            let mails: Vec<_> = numbers.into_iter().map(|n| (n, self.recipients())).collect();
+            let mails: Vec<_> =
+                numbers.into_iter().map(|n| (n, recipients(&mut self.chance))).collect();
             self.send(&mails).await;
             sleep(self.pause_max.mul_f64(self.chance.f64())).await;
         }
@@ -88,28 +89,30 @@ impl Client {
         let mut evidence = self.evidence.lock().unwrap_or_else(PoisonError::into_inner);
         evidence.submissions.insert(number, submission);
     }
+}
 
-    fn recipients(&mut self) -> Vec<Address> {
-        let count = self.chance.usize(1..=RECIPIENTS_MAX);
-        let mut recipients: Vec<Address> = (0..count)
-            .map(|place| {
-                let domain = DOMAINS[self.chance.usize(..DOMAINS.len())];
-                let local = match self.chance.u8(..20) {
-                    0 => NOBODY.to_owned(),
-                    1 => FULL.to_owned(),
-                    _ => format!("u{place}"),
-                };
-                format!("{local}@{domain}").parse().expect("it is an address")
-            })
-            .collect();
-        recipients.sort();
-        recipients.dedup();
-        recipients
-    }
+/// Recipients at several domains, some of whom nobody takes.
+pub fn recipients(chance: &mut fastrand::Rng) -> Vec<Address> {
+    let count = chance.usize(1..=RECIPIENTS_MAX);
+    let mut recipients: Vec<Address> = (0..count)
+        .map(|place| {
+            let domain = DOMAINS[chance.usize(..DOMAINS.len())];
+            let local = match chance.u8(..20) {
+                0 => NOBODY.to_owned(),
+                1 => FULL.to_owned(),
+                _ => format!("u{place}"),
+            };
+            format!("{local}@{domain}").parse().expect("it is an address")
+        })
+        .collect();
+    recipients.sort();
+    recipients.dedup();
+    recipients
 }
 
 /// The message of a number: some are short, some too large to lie in the log.
-pub(crate) fn message_of(number: MailNumber) -> String {
+#[must_use]
+pub fn message_of(number: MailNumber) -> String {
     let lines = if number.is_multiple_of(7) { 200 } else { 1 + number % 5 };
     let mut message = format!(
         "From: <{}>\r\nTo: undisclosed-recipients:;\r\nDate: Wed, 18 Nov 2026 11:06:40 +0000\r\n\

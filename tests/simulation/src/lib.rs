@@ -1,17 +1,17 @@
 #![doc = include_str!("../README.md")]
 
-mod chronicle;
-mod clients;
 mod host;
 mod mailman;
-mod names;
 mod network;
 mod postoffice;
-mod receivers;
 mod storm;
 mod world;
 
+pub mod chronicle;
+pub mod clients;
 pub mod evidence;
+pub mod names;
 pub mod promise;
+pub mod receivers;
 
 pub use world::{Run, run};

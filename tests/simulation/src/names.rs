@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use crate::network::Node;
 
 /// The domains of recipients. The last has two servers, one of them for when the other is down.
-pub(crate) const DOMAINS: [&str; 4] = ["a.example", "b.example", "c.example", "d.example"];
+pub const DOMAINS: [&str; 4] = ["a.example", "b.example", "c.example", "d.example"];
 /// The servers: one for each domain, one more for the last, and one for the senders' own domain.
 pub(crate) const RECEIVERS: [Node; 6] = [
     Node::Receiver(0),

@@ -3,12 +3,13 @@
 
 use std::{
     future::ready,
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use hedwig_envelope::{BoxError, Mail, Outcome, Receipt, Reply, Status};
-use hedwig_smtp::{Question, ServerOptions, server::serve_connection};
+use hedwig_smtp::{Question, ServerOptions, Stream, server::serve_connection};
 use tokio::{task::JoinSet, time::sleep};
 use tower::service_fn;
 
@@ -17,7 +18,7 @@ use crate::{
     clients::message_of,
     evidence::{Copy, Evidence, HOME, Report, id_of_the_hop, number_of},
     names::AT_HOME,
-    network::{Breaker, Incoming, Network, Node},
+    network::{Incoming, Network, Node},
 };
 
 /// This one is refused always, by every server.
@@ -29,13 +30,19 @@ const TOO_LONG: Duration = Duration::from_mins(15);
 
 /// One step in so many goes wrong; 0 is never.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Moods {
-    pub(crate) one_wrong_in: u32,
+pub struct Moods {
+    /// How rare that is.
+    pub one_wrong_in: u32,
+    /// Whether a reply may be withheld for longer than any client waits: in virtual time.
+    pub withhold_replies: bool,
 }
+
+/// Ends a connection at once.
+pub type HangUp = Arc<dyn Fn() + Send + Sync>;
 
 /// All receiving servers. Clones are the same.
 #[derive(Clone)]
-pub(crate) struct Receivers {
+pub struct Receivers {
     moods: Arc<Mutex<(Moods, fastrand::Rng)>>,
     evidence: Arc<Mutex<Evidence>>,
     chronicle: Chronicle,
@@ -53,7 +60,9 @@ enum Deed {
 }
 
 impl Receivers {
-    pub(crate) fn new(
+    /// Servers in these moods, who note what they take.
+    #[must_use]
+    pub fn new(
         chance: fastrand::Rng,
         moods: Moods,
         evidence: Arc<Mutex<Evidence>>,
@@ -69,26 +78,35 @@ impl Receivers {
         tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Some(connection) = incoming.recv().await {
-                connections.spawn(receivers.clone().serve(node, connection));
+                let Incoming { stream, client, breaker } = connection;
+                let hang_up: HangUp = Arc::new(move || breaker.break_off());
+                let receivers = receivers.clone();
+                connections.spawn(receivers.serve(node == AT_HOME, stream, client, hang_up));
             }
         });
     }
 
     /// From now on all are in a good mood.
-    pub(crate) fn calm_down(&self) {
+    pub fn calm_down(&self) {
         lock(&self.moods).0 = Moods::default();
     }
 
-    async fn serve(self, node: Node, connection: Incoming) {
-        let Incoming { stream, client, breaker } = connection;
+    /// Serves one client of a server; that of the senders' own domain takes reports.
+    pub async fn serve(
+        self,
+        at_home: bool,
+        stream: impl Stream + 'static,
+        client: SocketAddr,
+        hang_up: HangUp,
+    ) {
         let judge = self.clone();
         let policy =
             service_fn(move |question: Question| ready(Ok::<_, BoxError>(judge.judge(&question))));
         let keeper = self;
         let service =
-            service_fn(move |mail: Mail| keeper.clone().take(node, mail, breaker.clone()));
+            service_fn(move |mail: Mail| keeper.clone().take(at_home, mail, hang_up.clone()));
         let options =
-            ServerOptions { hostname: format!("{node:?}.example"), ..ServerOptions::default() };
+            ServerOptions { hostname: "receiver.example".into(), ..ServerOptions::default() };
         serve_connection(stream, Some(client), policy, service, options).await;
     }
 
@@ -109,15 +127,15 @@ impl Receivers {
         }
     }
 
-    async fn take(self, node: Node, mail: Mail, breaker: Breaker) -> Result<Receipt, BoxError> {
+    async fn take(self, at_home: bool, mail: Mail, hang_up: HangUp) -> Result<Receipt, BoxError> {
         let deed = match self.deed() {
             // Nobody is told of a report that is refused for good: it would prove nothing here.
-            Deed::Refuse if node == AT_HOME => Deed::Defer,
+            Deed::Refuse if at_home => Deed::Defer,
             deed => deed,
         };
         let sender = mail.envelope.sender.to_string();
-        self.chronicle
-            .note(format_args!("{node:?} {deed:?}: {sender} {}", mail.envelope.recipients.len()));
+        let to: Vec<_> = mail.envelope.recipients.iter().map(|r| r.address.as_str()).collect();
+        self.chronicle.note(format_args!("{deed:?}: {sender} to {}", to.join(" ")));
         if matches!(deed, Deed::Take | Deed::HangUpAfter | Deed::TakeAndSayNothing) {
             self.keep(&mail);
         }
@@ -126,8 +144,9 @@ impl Receivers {
             Deed::Defer => Reply::with_status(451, Status::transient(3, 0), "Come again"),
             Deed::Refuse => Reply::with_status(554, Status::permanent(7, 1), "Not here"),
             Deed::HangUpBefore | Deed::HangUpAfter => {
-                breaker.break_off();
-                return Err("hung up".into());
+                hang_up();
+                // No reply may be written before the connection is gone.
+                return std::future::pending().await;
             }
             Deed::TakeAndSayNothing => {
                 sleep(TOO_LONG).await;
@@ -169,7 +188,7 @@ impl Receivers {
         if !self.goes_wrong() {
             return Deed::Take;
         }
-        let (_, chance) = &mut *lock(&self.moods);
+        let (moods, chance) = &mut *lock(&self.moods);
         let deeds = [
             Deed::Defer,
             Deed::Refuse,
@@ -178,6 +197,7 @@ impl Receivers {
             Deed::HangUpAfter,
             Deed::TakeAndSayNothing,
         ];
+        let deeds = if moods.withhold_replies { &deeds[..] } else { &deeds[..deeds.len() - 1] };
         deeds[chance.usize(..deeds.len())]
     }
 }

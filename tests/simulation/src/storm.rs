@@ -37,7 +37,7 @@ impl Severity {
                 one_slow_in: one_in(chance, 400),
                 one_broken_in: one_in(chance, 60),
             },
-            moods: Moods { one_wrong_in: one_in(chance, 40) },
+            moods: Moods { one_wrong_in: one_in(chance, 40), withhold_replies: true },
             // Less than the five days after which a mail is given up.
             clock_milliseconds_max: 1000 * 3600 * chance.i64(1..36),
         }
