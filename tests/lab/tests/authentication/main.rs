@@ -1,6 +1,9 @@
 //! Users authenticate at mailman over TLS with the clients of the real world, each mechanism with one that
 //! knows nothing of our code.
 
+mod by_hand;
+mod nodemailer;
+
 use std::{
     fs,
     future::IntoFuture,
