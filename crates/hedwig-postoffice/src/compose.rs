@@ -9,14 +9,18 @@ use hedwig_daemon::{
     spool,
 };
 use hedwig_envelope::{BoxError, ChangeLayer, MailId, MailService, adding_received};
-use hedwig_mx::{DkimLayer, Mx};
+use hedwig_mx::{
+    DkimLayer, Mx,
+    dkim::{KeyDirectory, KeyRing},
+};
 use hedwig_spool::{Courier, Spool};
 use hedwig_transport::{MESSAGES_PATH, Router, messages};
+use tokio::signal::unix::{SignalKind, signal};
 use tower::{
     ServiceBuilder, limit::GlobalConcurrencyLimitLayer, load_shed::LoadShedLayer, service_fn,
 };
 
-use crate::{Configuration, RoadOptions};
+use crate::{Configuration, keys::keep_current};
 
 /// Takes a mail: when this has answered, it is on stable storage.
 pub fn accepting(
@@ -34,11 +38,11 @@ pub fn accepting(
         .service(spool)
 }
 
-/// Delivers a mail to its recipients' servers, signed, and logs what they say.
-pub fn delivering(road: &RoadOptions, metrics: &Metrics, mx: Mx) -> impl MailService + use<> {
+/// Delivers a mail to its recipients' servers, signed with these keys, and logs what they say.
+pub fn delivering(keys: KeyRing, metrics: &Metrics, mx: Mx) -> impl MailService + use<> {
     ServiceBuilder::new()
         .layer(AttemptsLayer::new(metrics.clone()))
-        .layer(DkimLayer::new(road.keys.clone()))
+        .layer(DkimLayer::new(keys))
         .service(mx)
 }
 
@@ -87,7 +91,17 @@ pub(crate) async fn serve(
         parts.start_sure("HTTP listener", server.into_future());
     }
 
-    let delivering = delivering(&configuration.road, &metrics, mx.clone());
+    let keys = match &configuration.road.key_directory {
+        None => KeyRing::default(),
+        Some(path) => {
+            let directory = KeyDirectory::open(path).map_err(Failure::configuration)?;
+            let ring = directory.ring();
+            let told = signal(SignalKind::hangup()).map_err(Failure::try_again)?;
+            parts.start("DKIM keys", keep_current(directory, told, stop.requested()));
+            ring
+        }
+    };
+    let delivering = delivering(keys, &metrics, mx.clone());
     let options = configuration.delivery.courier(&configuration.hostname);
     let servers = mx.clone();
     let sharing = Arc::new(move |domain: &str| servers.servers_of(domain));

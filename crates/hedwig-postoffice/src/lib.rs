@@ -2,6 +2,7 @@
 
 mod compose;
 mod configuration;
+mod keys;
 mod listener;
 mod road;
 

@@ -70,8 +70,10 @@ pub struct RoadOptions {
     pub trust_anchors: Option<TrustAnchors>,
     /// Whether the MTA-STS policies of domains are followed.
     pub mta_sts: bool,
-    /// The keys to sign with.
+    /// The keys to sign with, as they were read.
     pub keys: Keys,
+    /// Where they lie, to be read again when they change.
+    pub key_directory: Option<PathBuf>,
     /// The routes and the rules on TLS, to be told.
     told: Vec<String>,
 }
@@ -90,7 +92,8 @@ impl RoadOptions {
         let source_ipv6 = read.optional(&SOURCE_IPV6);
         let mta_sts = read.one(&MTA_STS);
         let trust_anchors = read_trust_anchors(read);
-        let keys = read_keys(read);
+        let key_directory = read.optional::<PathBuf>(&DKIM_KEYS);
+        let keys = key_directory.clone().and_then(|directory| read_keys(read, directory));
         let routes = routes?;
         let mx = MxOptions {
             hello_name: hostname?.to_string(),
@@ -115,6 +118,7 @@ impl RoadOptions {
             trust_anchors: trust_anchors?,
             mta_sts: mta_sts?,
             keys: keys?,
+            key_directory: key_directory?,
             told,
         })
     }
@@ -197,8 +201,8 @@ fn read_trust_anchors(read: &mut Reading<'_>) -> Option<Option<TrustAnchors>> {
     Some(dane.then_some(anchors))
 }
 
-fn read_keys(read: &mut Reading<'_>) -> Option<Keys> {
-    match read.optional::<PathBuf>(&DKIM_KEYS)? {
+fn read_keys(read: &mut Reading<'_>, directory: Option<PathBuf>) -> Option<Keys> {
+    match directory {
         None => Some(Keys::default()),
         Some(directory) => {
             let keys = Keys::load(directory);

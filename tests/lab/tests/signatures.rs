@@ -2,9 +2,11 @@
 //! body looks like.
 
 use hedwig_lab::{
-    Client, Program, Result, SENDER, SENDER_DOMAIN, Submission, World, dkim,
-    message::assert_unchanged,
+    Client, HouseOptions, Program, Result, SENDER, SENDER_DOMAIN, Submission, World, dkim,
+    eventually, message::assert_unchanged,
 };
+use hickory_resolver::proto::rr::RecordType;
+use rustix::process::Signal;
 
 #[tokio::test]
 async fn both_signatures_are_good_whatever_the_body_looks_like() -> Result<()> {
@@ -56,5 +58,41 @@ async fn a_field_that_is_added_later_breaks_the_signatures() -> Result<()> {
     let signatures = dkim::verify(&forged, world.dns.address()).await?;
     assert_eq!(signatures.len(), 2);
     assert!(signatures.iter().all(|signature| !signature.valid), "{signatures:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_new_key_signs_without_a_restart() -> Result<()> {
+    let program = Program::at(env!("CARGO_BIN_EXE_hedwig-lab"));
+    let keys = tempfile::tempdir()?;
+    let directory = keys.path().to_owned();
+    let mut world = World::start(&program, &["126.com"], |options| HouseOptions {
+        dkim_keys: Some(directory),
+        ..options
+    })
+    .await?;
+    let mail = Submission::new(SENDER, &["bob@126.com"], "Hello\r\n");
+    Client::Smtplib.send(world.house.smtp(), &mail).await?;
+    let received = world.receiver.wait_for(1).await?[0].content.to_bytes();
+    assert_eq!(dkim::verify(&received, world.dns.address()).await?, []);
+
+    // The keys that the world made for itself stand in the zone under the same names.
+    for selector in [dkim::RSA_SELECTOR, dkim::ED25519_SELECTOR] {
+        let name = format!("{selector}._domainkey.{SENDER_DOMAIN}");
+        world.dns.remove(&name, RecordType::TXT).await;
+    }
+    dkim::publish_keys(keys.path(), SENDER_DOMAIN, &world.dns).await?;
+    world.house.postoffice.process().signal(Signal::HUP)?;
+    let mut sent = 1;
+    let signatures = eventually("a mail that is signed with the new keys", async || {
+        Client::Smtplib.send(world.house.smtp(), &mail).await?;
+        sent += 1;
+        let received = world.receiver.wait_for(sent).await?[sent - 1].content.to_bytes();
+        let signatures = dkim::verify(&received, world.dns.address()).await?;
+        Ok((!signatures.is_empty()).then_some(signatures))
+    })
+    .await?;
+    assert_eq!(signatures.len(), 2);
+    assert!(signatures.iter().all(|signature| signature.valid), "{signatures:?}");
     Ok(())
 }

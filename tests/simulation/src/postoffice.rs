@@ -64,7 +64,7 @@ pub(crate) fn compose(start: Start, names: Directory, tasks: &mut JoinSet<()>) {
     let routes = Router::new().route(MESSAGES_PATH, messages);
     tasks.spawn(hedwig_transport::serve(listener, routes).into_future());
     let options = configuration.delivery.courier(&configuration.hostname);
-    let delivering = delivering(&configuration.road, &metrics, mx);
+    let delivering = delivering(configuration.road.keys.clone().into(), &metrics, mx);
     tasks.spawn(Courier::new(spool, delivering, options).run(std::future::pending()));
 }
 

@@ -1,14 +1,13 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 
 use hedwig_envelope::{BoxError, Content, Mail, MailService, Receipt, Timestamp};
 use tower::{Layer, Service, ServiceExt};
 
-use super::{BodyForm, Keys, keys_for, sign_with};
+use super::{BodyForm, KeyRing, keys_for, sign_with};
 
 /// From this size on, hashing alone takes longer than other tasks should wait.
 const LARGE_BYTES: usize = 256 * 1024;
@@ -16,15 +15,15 @@ const LARGE_BYTES: usize = 256 * 1024;
 /// Signs every mail that goes in with all keys of its From domain. A mail without such a key passes as it is.
 #[derive(Clone, Debug)]
 pub struct DkimLayer {
-    keys: Arc<Keys>,
+    keys: KeyRing,
     body_form: BodyForm,
 }
 
 impl DkimLayer {
     /// A layer that signs with these keys, with relaxed canonical forms.
     #[must_use]
-    pub fn new(keys: Keys) -> Self {
-        Self { keys: Arc::new(keys), body_form: BodyForm::default() }
+    pub fn new(keys: impl Into<KeyRing>) -> Self {
+        Self { keys: keys.into(), body_form: BodyForm::default() }
     }
 
     /// With this canonical form for bodies.
@@ -74,7 +73,8 @@ impl<S: MailService> Service<Mail> for Dkim<S> {
 impl DkimLayer {
     /// An RSA signature is a millisecond of pure computing: it is made on a thread of its own.
     async fn signatures(&self, content: &Content) -> Result<String, BoxError> {
-        let keys = keys_for(content, &self.keys);
+        let keys = self.keys.current();
+        let keys = keys_for(content, &keys);
         if keys.is_empty() {
             return Ok(String::new());
         }

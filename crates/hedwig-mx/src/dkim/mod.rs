@@ -1,9 +1,10 @@
 //! DKIM signatures (RFC 6376), with RSA-SHA256 and Ed25519-SHA256 (RFC 8463).
 //!
-//! [`Keys`] reads the keys, [`DkimLayer`] signs every mail that passes with all keys of its From domain,
+//! [`Keys`] reads the keys, [`KeyDirectory`] reads them again when they change, [`DkimLayer`] signs every mail that passes with all keys of its From domain,
 //! [`sign`] does the same for whoever has no stack.
 
 mod canonical;
+mod directory;
 mod generate;
 mod key;
 mod layer;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use hedwig_envelope::{Content, Timestamp};
 
 pub use canonical::BodyForm;
+pub use directory::{KeyDirectory, KeyRing};
 pub use generate::{KeyKind, NewKey, generate};
 pub use key::{KeyError, Keys, SigningKey};
 pub use layer::{Dkim, DkimLayer};
