@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{Arg, ArgMatches, Command, error::ErrorKind};
+use clap::{Arg, ArgMatches, Command, error::ErrorKind, parser::ValueSource};
 
 use crate::{
     Exit, queue,
@@ -14,6 +14,8 @@ use crate::{
 pub(crate) enum Invocation {
     Serve(Settings),
     Check(Settings),
+    /// Look at the spool in this directory.
+    Inspect(PathBuf),
     Queue(Settings, Box<queue::Request>),
 }
 
@@ -42,6 +44,10 @@ pub(crate) fn parse(
     };
     match matches.subcommand() {
         Some(("serve", flags)) => Ok(Invocation::Serve(gather(flags))),
+        Some(("check", flags)) if is_given(flags, "spool") => {
+            let directory = flags.get_one::<String>("spool").ok_or(Exit::Usage)?;
+            Ok(Invocation::Inspect(directory.into()))
+        }
         Some(("check", flags)) => Ok(Invocation::Check(gather(flags))),
         Some(("queue", flags)) => {
             let (verb, flags) = flags.subcommand().ok_or(Exit::Usage)?;
@@ -53,6 +59,11 @@ pub(crate) fn parse(
         }
         _ => Err(Exit::Usage),
     }
+}
+
+fn is_given(flags: &ArgMatches, name: &str) -> bool {
+    flags.try_contains_id(name).unwrap_or(false)
+        && flags.value_source(name) == Some(ValueSource::CommandLine)
 }
 
 fn command(scope: &'static Scope, about: &'static str) -> Command {
@@ -72,7 +83,12 @@ fn command(scope: &'static Scope, about: &'static str) -> Command {
         .subcommand(with_settings(Command::new("serve").about("Take mail and pass it on")))
         .subcommand(with_settings(
             Command::new("check")
-                .about("Read the configuration as serve would, and say what it is"),
+                .about("Read the configuration as serve would, and say what it is")
+                .long_about(
+                    "Read the configuration as serve would, and say what it is. With --spool, look at the \
+                     files of that spool and nothing else, and change nothing: exit code 65 when \
+                     something is damaged",
+                ),
         ))
         .subcommand(queue::command(scope, &config))
 }

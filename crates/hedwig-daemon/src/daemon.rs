@@ -8,6 +8,7 @@ use crate::{
     command::{self, Invocation},
     log, queue,
     settings::{Problems, Reading, Scope, Settings},
+    spool,
 };
 
 /// What makes one daemon different from another: its settings, and what it composes of them.
@@ -46,6 +47,7 @@ pub fn run<D: Daemon>(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let exit = match command::parse(D::SCOPE, D::ABOUT, arguments, environment) {
         Ok(Invocation::Serve(settings)) => serve::<D>(&settings),
         Ok(Invocation::Check(settings)) => check::<D>(&settings),
+        Ok(Invocation::Inspect(directory)) => spool::inspect(&directory, D::GROUPING),
         Ok(Invocation::Queue(settings, request)) => queue::run(&settings, &request, D::GROUPING),
         Err(exit) => exit,
     };

@@ -9,6 +9,8 @@ pub enum Exit {
     Refused,
     /// 64, `EX_USAGE`: the arguments make no sense.
     Usage,
+    /// 65, `EX_DATAERR`: something in a spool is damaged.
+    Damaged,
     /// 75, `EX_TEMPFAIL`: it may go well another time; nothing was stored.
     TryAgain,
     /// 78, `EX_CONFIG`: a setting must be mended first.
@@ -23,6 +25,7 @@ impl Exit {
             Self::Done => 0,
             Self::Refused => 1,
             Self::Usage => 64,
+            Self::Damaged => 65,
             Self::TryAgain => 75,
             Self::Configuration => 78,
         }

@@ -8,9 +8,13 @@ use std::{
 };
 
 use hedwig_envelope::BoxError;
-use hedwig_spool::{Grouping, Spool, SpoolOptions};
+use hedwig_spool::{Grouping, Inspection, Spool, SpoolOptions};
 
-use crate::settings::{Reading, Setting, Span};
+use crate::{
+    Exit,
+    queue::state_name,
+    settings::{Reading, Setting, Span},
+};
 
 /// The setting for the spool's directory, with a daemon's own default.
 #[must_use]
@@ -66,6 +70,39 @@ pub async fn open(options: Options) -> Result<Spool, BoxError> {
         Spool::open(directory, spool_options).map_err(BoxError::from)
     });
     opened.await?
+}
+
+/// Looks at the files of a spool, says what it found, and changes nothing.
+pub(crate) fn inspect(directory: &Path, grouping: Grouping) -> Exit {
+    let options = SpoolOptions { grouping, ..SpoolOptions::default() };
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let inspected = runtime.map_err(BoxError::from).and_then(|runtime| {
+        runtime.block_on(Inspection::of(directory, options)).map_err(BoxError::from)
+    });
+    let inspection = match inspected {
+        Ok(inspection) => inspection,
+        Err(error) => {
+            eprintln!("error: the spool {} cannot be checked: {error}", directory.display());
+            return Exit::TryAgain;
+        }
+    };
+    for (state, count) in inspection.counts.iter().filter(|(_, count)| *count > 0) {
+        println!("recipients {}: {count}", state_name(state));
+    }
+    if inspection.damaged > 0 {
+        println!("damaged: {} places; serve will set them aside", inspection.damaged);
+    }
+    for id in &inspection.unreadable {
+        println!("damaged: mail {id} cannot be read; serve will hold it");
+    }
+    for name in &inspection.quarantine {
+        println!("damaged: quarantine/{name} was set aside; remove it when you have looked at it");
+    }
+    if inspection.is_damaged() {
+        return Exit::Damaged;
+    }
+    println!("The spool is whole.");
+    Exit::Done
 }
 
 fn make_directory(directory: &Path) -> Result<(), BoxError> {

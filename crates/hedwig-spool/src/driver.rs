@@ -74,7 +74,9 @@ impl Driver {
         match self {
             Self::Thread(committer) => lock(committer).take().map(|committer| committer.thread),
             Self::Inline(engine) => {
-                lock(engine).take();
+                if let Some(engine) = lock(engine).take() {
+                    engine.close();
+                }
                 None
             }
         }
@@ -106,7 +108,7 @@ fn work(mut engine: Engine, receiver: &mpsc::Receiver<(Timestamp, Request)>) {
             Err(mpsc::TryRecvError::Empty) if more => None,
             Err(_) => match receiver.recv() {
                 Ok(first) => Some(first),
-                Err(mpsc::RecvError) => return,
+                Err(mpsc::RecvError) => return engine.close(),
             },
         };
         if let Some((mut now, first)) = first {

@@ -23,6 +23,7 @@ use crate::{
     pace::Paces,
     prepare::{ContentFile, Prepared},
     record::Encoded,
+    reserve::Reserve,
     standing::Standing,
     state::{Act, Action, MailRecord, Settlement},
     under_way::UnderWay,
@@ -83,6 +84,7 @@ pub(crate) struct Engine {
     pub(crate) standing: Standing,
     pub(crate) under_way: UnderWay,
     pub(crate) paces: Arc<Paces>,
+    pub(crate) reserve: Reserve,
 }
 
 /// What is written together.
@@ -119,24 +121,26 @@ impl Engine {
         self.now = self.now.max(now);
         self.leases.keep_up(now);
         self.mend_index();
-        let mut writes = Batch::default();
+        self.reserve.mend(self.now);
+        // Apart, for when there is room only for what makes room.
+        let (mut mails, mut work) = (Batch::default(), Batch::default());
         let mut asks = Vec::new();
         self.index.begin_reading();
         for request in batch {
             match request {
                 Request::Ask(ask) => asks.push(ask),
                 Request::Commit { prepared, reply } => {
-                    self.admit_mail(*prepared, reply, &mut writes);
+                    self.admit_mail(*prepared, reply, &mut mails);
                 }
-                Request::Settle(settle) => self.admit_settlement(*settle, &mut writes),
+                Request::Settle(settle) => self.admit_settlement(*settle, &mut work),
                 Request::Act { action, encoded, reply } => {
-                    writes.push(encoded, Pending::Action(action));
-                    writes.acted.push(reply);
+                    work.push(encoded, Pending::Action(action));
+                    work.acted.push(reply);
                 }
             }
         }
         self.end_reading();
-        self.write(writes);
+        self.write(work, mails);
         if !asks.is_empty() {
             self.index.begin_reading();
             asks.into_iter().for_each(|ask| ask(self));
@@ -152,7 +156,16 @@ impl Engine {
     }
 
     fn admit_mail(&mut self, prepared: Prepared, reply: Reply<MailId>, batch: &mut Batch) {
-        match self.known(&prepared.record, batch) {
+        let known = match self.known(&prepared.record, batch) {
+            Err(error) if self.rebuild_if_damaged(&error) => self.known(&prepared.record, batch),
+            known => known,
+        };
+        if let Ok(None) = known
+            && let Err(error) = self.check_room()
+        {
+            return answer(reply, Err(error));
+        }
+        match known {
             Err(error) => answer(reply, Err(error)),
             Ok(Some(Known::Stored(id))) => answer(reply, Ok(id)),
             Ok(Some(Known::InBatch(id))) => batch.commits.push((id, reply)),
@@ -196,28 +209,48 @@ impl Engine {
         if !self.leases.holds(key, settle.token) || !batch.settling.insert(key) {
             return answer(settle.reply, Err(SpoolError::LeaseLost));
         }
-        for mut follow_up in settle.follow_ups {
+        let mut encoded = settle.encoded;
+        for (place, mut follow_up) in settle.follow_ups.into_iter().enumerate() {
             follow_up.encoded = follow_up.encoded.continues();
+            if place > 0 {
+                follow_up.encoded = follow_up.encoded.follows();
+            }
+            encoded = encoded.follows();
             batch.push_mail(follow_up);
         }
-        batch.push(settle.encoded, Pending::Settlement(settle.settlement));
+        batch.push(encoded, Pending::Settlement(settle.settlement));
         batch.settled.push(settle.reply);
     }
 
-    fn write(&mut self, batch: Batch) {
+    /// Writes both together. If there is no room, the mails are refused and the work is tried alone.
+    fn write(&mut self, work: Batch, mails: Batch) {
+        let work_records = work.records.len();
+        let mut batch = work.and(mails);
         if batch.records.is_empty() {
+            // A mail may stand for one that is known, but then it was answered.
             return;
         }
         if let Err(error) = self.check_index() {
             return batch.refuse(&error);
         }
-        let places = match self.log.append(&batch.records) {
+        let mut written = self.log.append(&batch.records);
+        if let Err(error @ SpoolError::NoSpace(_)) = &written
+            && work_records > 0
+        {
+            let mails = batch.split_off(work_records);
+            if self.make_room() || !mails.records.is_empty() {
+                mails.refuse(error);
+                written = self.log.append(&batch.records);
+            }
+        }
+        let places = match written {
             Ok(places) => places,
             Err(error) => {
                 tracing::error!(%error, mails = batch.commits.len(), "a batch could not be stored");
                 return batch.refuse(&error);
             }
         };
+        self.spend(batch.records.iter().map(|record| record.len() as u64).sum());
         for (id, reply) in batch.commits {
             answer(reply, Ok(id));
         }
@@ -296,6 +329,13 @@ impl Engine {
         self.index.commit(end)
     }
 
+    /// Ends the engine, and leaves its index so that it will be believed.
+    pub(crate) fn close(self) {
+        if !matches!(self.standing, Standing::Lost(_)) {
+            self.index.close(self.index_path.as_deref());
+        }
+    }
+
     /// Frees a unit that was not tried, if the lease still holds.
     pub(crate) fn give_back(&mut self, key: UnitKey, token: u64) {
         if self.leases.holds(key, token) {
@@ -312,6 +352,24 @@ enum Known {
 }
 
 impl Batch {
+    /// This batch and then the mails.
+    fn and(mut self, mails: Self) -> Self {
+        self.records.extend(mails.records);
+        self.changes.extend(mails.changes);
+        self.commits.extend(mails.commits);
+        self
+    }
+
+    /// Takes the mails off again, which begin with this record.
+    fn split_off(&mut self, first: usize) -> Self {
+        Self {
+            records: self.records.split_off(first),
+            changes: self.changes.split_off(first),
+            commits: std::mem::take(&mut self.commits),
+            ..Self::default()
+        }
+    }
+
     fn push(&mut self, record: Encoded, change: Pending) {
         self.records.push(record);
         self.changes.push(change);

@@ -80,6 +80,15 @@ impl SpoolError {
         }
     }
 
+    /// Whether there was no room, in the log or for the index.
+    pub(crate) fn is_no_space(&self) -> bool {
+        match self {
+            Self::NoSpace(_) => true,
+            Self::Index(error) => error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull),
+            _ => false,
+        }
+    }
+
     /// The same error for another who waited for the same flush.
     pub(crate) fn duplicate(&self) -> Self {
         match self {
@@ -106,12 +115,7 @@ impl From<&SpoolError> for Refusal {
     /// What to tell whoever sent the mail. Nothing of our inside is told.
     fn from(error: &SpoolError) -> Self {
         let (kind, text) = match error {
-            SpoolError::NoSpace(_) => (RefusalKind::NoSpace, NO_ROOM),
-            SpoolError::Index(error)
-                if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) =>
-            {
-                (RefusalKind::NoSpace, NO_ROOM)
-            }
+            error if error.is_no_space() => (RefusalKind::NoSpace, NO_ROOM),
             SpoolError::KeyReused(_) => {
                 (RefusalKind::KeyReused, "The idempotency key belongs to another mail")
             }

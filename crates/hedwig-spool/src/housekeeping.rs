@@ -53,7 +53,7 @@ impl Engine {
             self.log.unlink_oldest()?;
             return Ok(true);
         }
-        if !is_last && self.is_mostly_dead() {
+        if !is_last && (self.is_mostly_dead() || self.is_squeezed(oldest)?) {
             return self.compact(oldest);
         }
         Ok(forgotten == STEP_MAILS)
@@ -64,10 +64,14 @@ impl Engine {
     }
 
     fn is_mostly_dead(&self) -> bool {
-        let total: u64 = self.log.segments().values().sum();
         let live = self.index.live_bytes();
-        let dead = total.saturating_sub(live);
-        dead > live.max(2 * self.options.segment_bytes_max)
+        self.dead_bytes() > live.max(2 * self.options.segment_bytes_max)
+    }
+
+    /// How much of the log nobody needs.
+    pub(crate) fn dead_bytes(&self) -> u64 {
+        let total: u64 = self.log.segments().values().sum();
+        total.saturating_sub(self.index.live_bytes())
     }
 
     fn compact(&mut self, oldest: u32) -> Result<bool, SpoolError> {
@@ -85,7 +89,7 @@ impl Engine {
             match scan.next()? {
                 None => over = true,
                 Some(Scanned::Damage { segment, from, to }) => {
-                    self.log.quarantine(segment, from, to);
+                    self.log.quarantine(segment, from, to)?;
                 }
                 Some(Scanned::Record { at, record, .. }) if record.kind == Kind::Mail => {
                     if let Some(copy) = self.copy_of(at, &record)? {
@@ -141,6 +145,7 @@ impl Engine {
         }
         let (mails, records): (Vec<_>, Vec<_>) = copies.into_iter().unzip();
         let places = self.log.append(&records)?;
+        self.spend(records.iter().map(|record| record.len() as u64).sum());
         self.index.begin()?;
         let mut end = self.index.position();
         for ((at, encoded), record) in places.iter().zip(&records).zip(&mails) {

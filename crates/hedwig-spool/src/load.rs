@@ -97,6 +97,23 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Sets aside what there is of a mail that cannot be read.
+    fn quarantine_mail(&mut self, id: MailId) -> Result<(), SpoolError> {
+        let Some(row) = self.index.mail(id)? else { return Ok(()) };
+        let Position { segment, offset } = row.position;
+        if let Err(SpoolError::Damaged { .. }) = self.log.readers().read(row.position) {
+            self.log.quarantine(segment, offset, offset + row.bytes)?;
+        }
+        match &row.file {
+            Some(name) if row.finished_at.is_none() => {
+                self.log.quarantine_file(&format!("{CONTENTS}/{name}"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Spool {
     pub(crate) async fn load_all(&self, granted: Vec<Granted>) -> Result<Vec<Lease>, SpoolError> {
         let (from_disk, cached): (Vec<_>, Vec<_>) =
@@ -148,7 +165,7 @@ impl Spool {
         error: SpoolError,
     ) -> Result<Option<Granted>, SpoolError> {
         let id = granted.mail;
-        let row = self.ask(move |engine| engine.index.mail(id)).await??;
+        let row = self.ask_index(move |engine| Ok(engine.index.mail(id)?)).await?;
         if row.is_some_and(|row| granted.moved_to(row.position)) {
             return Ok(Some(granted));
         }
@@ -166,6 +183,11 @@ impl Spool {
             return Ok(());
         }
         tracing::error!(id = %granted.mail, %error, "a mail cannot be read and is held");
+        let id = granted.mail;
+        if let Err(error) = self.ask(move |engine| engine.quarantine_mail(id)).await? {
+            // Its bytes stay where they are, too, as long as it is held.
+            tracing::error!(%id, %error, "a mail that cannot be read could not be set aside");
+        }
         self.act_on(Act::Hold, vec![(granted.mail, granted.number)]).await?;
         let (key, token) = ((granted.mail, granted.number), granted.token);
         self.ask(move |engine| engine.give_back(key, token)).await

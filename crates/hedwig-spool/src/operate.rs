@@ -109,8 +109,13 @@ impl Spool {
         }
         let mut search = Search::new(domain.to_lowercase());
         while !search.is_done() {
-            let step = |engine: &mut Engine| engine.index.search(&mut search).map(|()| search);
-            search = self.ask(step).await??;
+            let from = search.clone();
+            let step = move |engine: &mut Engine| {
+                let mut search = from.clone();
+                engine.index.search(&mut search)?;
+                Ok(search)
+            };
+            search = self.ask_index(step).await?;
         }
         walk.filter.ids = search.into_found();
         // No ids would be all of them.
@@ -127,13 +132,13 @@ impl Spool {
         if walk.done {
             return Ok(None);
         }
-        let mut next = walk.clone();
-        let (after, page) = self
-            .ask(move |engine| {
-                let page = engine.walk(&mut next, look)?;
-                Ok::<_, SpoolError>((next, page))
-            })
-            .await??;
+        let from = walk.clone();
+        let step = move |engine: &mut Engine| {
+            let mut next = from.clone();
+            let page = engine.walk(&mut next, look)?;
+            Ok((next, page))
+        };
+        let (after, page) = self.ask_index(step).await?;
         *walk = after;
         Ok(Some(page))
     }

@@ -11,8 +11,16 @@ pub struct SpoolOptions {
     pub retention: Duration,
     /// How long a lease holds unless it is extended.
     pub lease: Duration,
-    /// When a segment of the log has grown to so many bytes, the next one is begun.
+    /// When a segment of the log has grown to so many bytes, the next one is begun; at most a sixteenth of
+    /// the disk.
     pub segment_bytes_max: u64,
+    /// How much room is set aside for what must be written when the disk is full, in bytes; at most an eighth
+    /// of the disk. While it is given up, no new mail is taken. 0 sets nothing aside.
+    pub reserve_bytes: u64,
+    /// After its process was killed, an index is made anew if the log has no more bytes than this: nothing
+    /// can be wrong with it then. With a longer log, which takes longer to read, it is kept if SQLite
+    /// finds it sound.
+    pub doubtful_log_bytes_max: u64,
     /// A content of so many bytes or more gets a file of its own.
     pub inline_content_bytes_max: usize,
     /// Just-committed mails are kept in memory up to so many bytes, so that their first attempt need
@@ -31,6 +39,8 @@ impl Default for SpoolOptions {
             retention: Duration::from_hours(7 * 24),
             lease: Duration::from_mins(15),
             segment_bytes_max: 64 << 20,
+            reserve_bytes: 32 << 20,
+            doubtful_log_bytes_max: 128 << 20,
             inline_content_bytes_max: 1 << 20,
             cache_bytes_max: 32 << 20,
             attempts_kept_max: 20,

@@ -16,6 +16,8 @@ pub(crate) const MAGIC: [u8; 4] = *b"HdwR";
 const VERSION: u8 = 1;
 /// Set on a record that counts only together with the next one.
 const CONTINUES: u8 = 1;
+/// Set on a record that counts only together with the one before.
+const FOLLOWS: u8 = 2;
 
 /// What a record tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +72,13 @@ impl Encoded {
         self
     }
 
+    /// Makes it count only together with the record before.
+    pub(crate) fn follows(mut self) -> Self {
+        self.head[6] |= FOLLOWS;
+        self.seal();
+        self
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.head.len() + self.content[0].len() + self.content[1].len()
     }
@@ -95,6 +104,7 @@ impl Encoded {
 pub(crate) struct Header {
     pub(crate) kind: Kind,
     pub(crate) continues: bool,
+    pub(crate) follows: bool,
     pub(crate) metadata_bytes: usize,
     pub(crate) content_bytes: usize,
     checksum: u64,
@@ -113,6 +123,7 @@ impl Header {
         Some(Self {
             kind: Kind::from_byte(bytes[5])?,
             continues: bytes[6] & CONTINUES != 0,
+            follows: bytes[6] & FOLLOWS != 0,
             metadata_bytes: number(8) as usize,
             content_bytes: number(12) as usize,
             checksum,
@@ -130,6 +141,7 @@ impl Header {
 pub(crate) struct Record {
     pub(crate) kind: Kind,
     pub(crate) continues: bool,
+    pub(crate) follows: bool,
     bytes: Bytes,
     metadata_bytes: usize,
 }
@@ -147,6 +159,7 @@ impl Record {
         (hasher.digest() == header.checksum).then_some(Self {
             kind: header.kind,
             continues: header.continues,
+            follows: header.follows,
             bytes,
             metadata_bytes: header.metadata_bytes,
         })
@@ -189,10 +202,18 @@ mod tests {
     }
 
     #[test]
-    fn a_record_can_hang_on_the_next() {
-        let encoded = Encoded::new(Kind::Mail, &0, Default::default()).continues();
-        let bytes = encoded.parts().collect::<Vec<_>>().concat();
-        assert_eq!(bytes.len(), encoded.len());
-        assert!(Record::parse(bytes.into()).unwrap().continues);
+    fn a_record_can_hang_on_its_neighbours() {
+        let encoded = Encoded::new(Kind::Mail, &0, Default::default());
+        for (encoded, hangs) in [
+            (encoded.clone(), (false, false)),
+            (encoded.clone().continues(), (true, false)),
+            (encoded.clone().follows(), (false, true)),
+            (encoded.continues().follows(), (true, true)),
+        ] {
+            let bytes = encoded.parts().collect::<Vec<_>>().concat();
+            assert_eq!(bytes.len(), encoded.len());
+            let record = Record::parse(bytes.into()).unwrap();
+            assert_eq!((record.continues, record.follows), hangs);
+        }
     }
 }

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     SpoolError, SpoolOptions,
-    disk::Disk,
-    index::{Change, Index},
+    disk::{self, Disk},
+    index::{Change, Index, Seal},
     log::{Log, Position, Scanned},
     prepare::{CONTENTS, remove_content},
     record::{Kind, Record},
@@ -75,21 +75,11 @@ fn read_format(disk: &dyn Disk) -> Result<Option<Format>, SpoolError> {
 }
 
 fn write_format(disk: &dyn Disk, spool: &str) -> Result<(), SpoolError> {
-    let draft = format!("{FORMAT_FILE}.new");
     let format = Format { format: FORMAT, spool: spool.to_owned() };
     // Two plain fields: serde_json cannot fail.
     let text = serde_json::to_string(&format).expect("a format is plain data");
-    let write = || {
-        if disk.list("")?.contains(&draft) {
-            disk.unlink(&draft)?;
-        }
-        let file = disk.create(&draft)?;
-        file.append(&mut [IoSlice::new(text.as_bytes())])?;
-        file.flush()?;
-        disk.rename(&draft, FORMAT_FILE)?;
-        disk.flush_directory("")
-    };
-    write().map_err(SpoolError::io("write the spool's format"))
+    disk::put(disk, FORMAT_FILE, |file| file.append(&mut [IoSlice::new(text.as_bytes())]))
+        .map_err(SpoolError::io("write the spool's format"))
 }
 
 /// Opens the index and lets it read what it has not yet; makes it anew if it is of no use. One that cannot
@@ -99,7 +89,21 @@ pub(crate) fn open_index(
     path: Option<&Path>,
     options: &SpoolOptions,
 ) -> Result<(Index, Standing), SpoolError> {
-    match try_open(log, path, options) {
+    let seal = match path {
+        Some(path) => Index::seal(path).map_err(SpoolError::io("look at the index's seal"))?,
+        None => Seal::Nothing,
+    };
+    let log_bytes: u64 = log.segments().values().sum();
+    let is_doubtful = match seal {
+        Seal::Nothing | Seal::Whole => false,
+        Seal::Missing => log_bytes <= options.doubtful_log_bytes_max,
+        Seal::Broken => true,
+    };
+    if is_doubtful {
+        tracing::info!(?seal, "what the index says may not be what was written to it");
+        return rebuild_index(log, path, options);
+    }
+    match try_open(log, path, seal, options) {
         Ok(Some(opened)) => Ok(opened),
         Ok(None) => rebuild_index(log, path, options),
         Err(SpoolError::Index(error)) if is_damage(&error) => {
@@ -113,12 +117,18 @@ pub(crate) fn open_index(
 fn try_open(
     log: &mut Log,
     path: Option<&Path>,
+    seal: Seal,
     options: &SpoolOptions,
 ) -> Result<Option<(Index, Standing)>, SpoolError> {
     let index = Index::open(path, log.spool(), options.attempts_kept_max)?;
+    if seal == Seal::Missing && !index.is_sound()? {
+        tracing::warn!("the index is damaged");
+        return Ok(None);
+    }
     let position = index.position();
     if position != Position::default() && !log.has(position) {
         tracing::warn!(?position, "the index knows what the log does not (any more)");
+        log.quarantine_end(position)?;
         return Ok(None);
     }
     read_up(log, index, options).map(Some)
@@ -137,6 +147,12 @@ fn read_up(
             index.roll_back()?;
             Ok((index, Standing::behind(error.into(), options.clock.now())))
         }
+        // Damage cannot be set aside without room, and nothing goes past it before.
+        Err(error @ SpoolError::NoSpace(_)) => {
+            tracing::error!(%error, "the index cannot read on in the log yet");
+            index.roll_back()?;
+            Ok((index, Standing::behind(error, options.clock.now())))
+        }
         Err(error) => Err(error),
     }
 }
@@ -148,7 +164,7 @@ pub(crate) fn rebuild_index(
     options: &SpoolOptions,
 ) -> Result<(Index, Standing), SpoolError> {
     tracing::info!("the index is made anew from the log");
-    for suffix in ["", "-wal", "-shm"] {
+    for suffix in ["", "-wal", "-shm", ".seal"] {
         let Some(path) = path else { break };
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);
@@ -172,7 +188,7 @@ pub(crate) fn replay(
     let Some((start, end)) = log.extent() else { return Ok(()) };
     let from = if index.position() == Position::default() { start } else { index.position() };
     let mut scan = log.scan(from)?;
-    let mut waiting = Vec::new();
+    let mut group = Group::default();
     let mut done = false;
     while !done {
         index.begin()?;
@@ -184,22 +200,26 @@ pub(crate) fn replay(
                     break;
                 }
                 Some(Scanned::Damage { segment, from, to }) => {
-                    log.quarantine(segment, from, to);
-                    // The settlement they belong to is lost: the attempt will be made again, and the
-                    // reports about it, being sound, are mails like others.
-                    apply_all(log, index, &mut waiting)?;
+                    log.quarantine(segment, from, to)?;
+                    group.give_up(log)?;
                 }
-                Some(Scanned::Record { at, end, record }) => {
+                Some(Scanned::Record { at, end: to, record }) => {
                     // What was to go with a record that never came was not promised to anybody.
                     if record.kind == Kind::Segment {
-                        waiting.clear();
+                        group = Group::default();
                     }
+                    group.is_broken |= record.follows && group.records.is_empty();
                     let continues = record.continues;
-                    waiting.push((at, end, record));
-                    if !continues {
-                        apply_all(log, index, &mut waiting)?;
-                        upto = end;
+                    group.records.push((at, to, record));
+                    if continues {
+                        continue;
                     }
+                    if group.is_broken {
+                        group.give_up(log)?;
+                    } else {
+                        group.apply(log, index)?;
+                    }
+                    upto = to;
                 }
             }
         }
@@ -209,23 +229,39 @@ pub(crate) fn replay(
     Ok(())
 }
 
-fn apply_all(
-    log: &mut Log,
-    index: &mut Index,
-    records: &mut Vec<(Position, Position, Record)>,
-) -> Result<(), SpoolError> {
-    for (at, end, record) in records.drain(..) {
-        let bytes = end.offset - at.offset;
-        match apply(index, at, bytes, &record) {
-            Err(Trouble::Unreadable(error)) => {
-                tracing::error!(?at, %error, "a sound record cannot be understood");
-                log.quarantine(at.segment, at.offset, end.offset);
+/// Records that count only together: a settlement, and the mails that follow from it before it.
+#[derive(Default)]
+struct Group {
+    records: Vec<(Position, Position, Record)>,
+    /// Its beginning is missing.
+    is_broken: bool,
+}
+
+impl Group {
+    fn apply(&mut self, log: &mut Log, index: &mut Index) -> Result<(), SpoolError> {
+        for (at, end, record) in self.records.drain(..) {
+            let bytes = end.offset - at.offset;
+            match apply(index, at, bytes, &record) {
+                Err(Trouble::Unreadable(error)) => {
+                    tracing::error!(?at, %error, "a sound record cannot be understood");
+                    log.quarantine(at.segment, at.offset, end.offset)?;
+                }
+                Err(Trouble::Index(error)) => return Err(error.into()),
+                Ok(()) => {}
             }
-            Err(Trouble::Index(error)) => return Err(error.into()),
-            Ok(()) => {}
         }
+        Ok(())
     }
-    Ok(())
+
+    /// A part of it is missing. Nothing of it counts: the attempt will be made again, and reported again if need
+    /// be. What there is of it is set aside.
+    fn give_up(&mut self, log: &mut Log) -> Result<(), SpoolError> {
+        self.is_broken = false;
+        for (at, end, _) in self.records.drain(..) {
+            log.quarantine(at.segment, at.offset, end.offset)?;
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

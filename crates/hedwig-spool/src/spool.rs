@@ -26,18 +26,22 @@ use crate::{
     finding::Limits,
     leases::Leases,
     log::Readers,
+    owner::hand_over,
     pace::Paces,
     prepare::{Prepared, blocks, prepare},
     record::{Encoded, Kind},
     recovery,
+    reserve::Reserve,
     schedule::later,
     standing::Standing,
     state::{Act, Action, Settlement},
     under_way::UnderWay,
 };
 
-const LOCK_FILE: &str = "lock";
+pub(crate) const LOCK_FILE: &str = "lock";
 const INDEX_FILE: &str = "index.sqlite";
+/// On a disk with less room than this the index must take less than it likes to.
+const SMALL_DISK_BYTES: u64 = 1 << 30;
 
 /// A durable queue of mails. A cheap handle: clones share the queue, which closes with the last.
 ///
@@ -69,7 +73,7 @@ impl Spool {
     pub fn open(directory: impl AsRef<Path>, options: SpoolOptions) -> Result<Self, SpoolError> {
         let directory = directory.as_ref();
         let doing = |what: &str| SpoolError::io(format!("{what} {}", directory.display()));
-        fs::create_dir_all(directory).map_err(doing("make"))?;
+        make_directory(directory).map_err(doing("make"))?;
         let lock = lock_directory(directory)?;
         let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(directory));
         let index = directory.join(INDEX_FILE);
@@ -105,8 +109,23 @@ impl Spool {
         options: SpoolOptions,
         drive: impl FnOnce(Engine) -> Result<Driver, SpoolError>,
     ) -> Result<Self, SpoolError> {
+        let capacity = disk.capacity().map_err(SpoolError::io("ask for the size of the disk"))?;
+        let mut options = options;
+        options.segment_bytes_max = options.segment_bytes_max.min(capacity / 16);
+        let now = options.clock.now();
         let mut log = recovery::open_log(&disk, directory, &options)?;
-        let (index, standing) = recovery::open_index(&mut log, index_path, &options)?;
+        let reserve_bytes = options.reserve_bytes.min(capacity / 8);
+        let mut reserve = Reserve::open(disk.clone(), reserve_bytes, now)?;
+        let opened = match recovery::open_index(&mut log, index_path, &options) {
+            Err(error) if error.is_no_space() && reserve.give_up(now) => {
+                recovery::open_index(&mut log, index_path, &options)
+            }
+            opened => opened,
+        };
+        let (index, standing) = opened?;
+        if capacity < SMALL_DISK_BYTES {
+            index.shrink()?;
+        }
         if let Standing::Current = standing {
             recovery::remove_orphans(&*disk, &index)?;
         }
@@ -122,13 +141,14 @@ impl Spool {
             leases: Leases::default(),
             cache: Cache::new(options.cache_bytes_max),
             options: options.clone(),
-            now: options.clock.now(),
+            now,
             compaction: None,
             changed: sender,
             quarantined: quarantined.clone(),
             standing,
             under_way,
             paces: paces.clone(),
+            reserve,
         };
         // An index that is behind does not know yet what was recorded; the next opening will.
         if is_current {
@@ -148,6 +168,10 @@ impl Spool {
     /// [`SpoolError::Io`] when it could not be stored, and was not.
     pub async fn commit(&self, mail: Mail) -> Result<Receipt, SpoolError> {
         let recipients = mail.envelope.recipients.len();
+        if blocks(&mail, &self.shared.options) {
+            // Before its content takes the room that is left.
+            self.ask(|engine| engine.check_room()).await??;
+        }
         let prepared = Box::new(self.prepare(mail).await?);
         let id = self.request(|reply| Request::Commit { prepared, reply }).await?;
         let text = format!("queued as {id}");
@@ -162,7 +186,7 @@ impl Spool {
     /// # Errors
     /// When the index cannot be read. A mail that cannot be read is held, and the error logged.
     pub async fn claim(&self, now: Timestamp, claim: Claim) -> Result<Claimed, SpoolError> {
-        let found = self.ask(move |engine| engine.claim(now, Limits::Plain(claim))).await??;
+        let found = self.ask_index(move |engine| engine.claim(now, Limits::Plain(claim))).await?;
         let leases = self.load_all(found.granted).await?;
         Ok(Claimed { leases, more: found.more, next_due: found.next_due })
     }
@@ -231,7 +255,7 @@ impl Spool {
     /// # Errors
     /// When the index cannot be read.
     pub async fn show(&self, id: MailId) -> Result<Option<MailStatus>, SpoolError> {
-        self.ask(move |engine| engine.show(id)).await?
+        self.ask_index(move |engine| engine.show(id)).await
     }
 
     /// How many recipients are in each state; of those that are final, since their retention began.
@@ -301,6 +325,18 @@ impl Spool {
         receiver.await.map_err(|_| SpoolError::Closed)
     }
 
+    /// Lets the engine answer a question from the index: again, if that has to be made anew first.
+    pub(crate) async fn ask_index<T: Send + 'static>(
+        &self,
+        question: impl Fn(&mut Engine) -> Result<T, SpoolError> + Send + 'static,
+    ) -> Result<T, SpoolError> {
+        self.ask(move |engine| match question(engine) {
+            Err(error) if engine.rebuild_if_damaged(&error) => question(engine),
+            answer => answer,
+        })
+        .await?
+    }
+
     async fn request<T>(
         &self,
         request: impl FnOnce(oneshot::Sender<Result<T, SpoolError>>) -> Request,
@@ -321,10 +357,30 @@ impl Spool {
     }
 }
 
+/// Makes the spool's directory, unless there is one. A name that was just made is durable only when what it
+/// stands in is.
+fn make_directory(directory: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(directory)?;
+    if fs::read_dir(directory)?.next().is_some() {
+        return Ok(());
+    }
+    let whole = directory.canonicalize()?;
+    for parent in whole.ancestors().skip(1) {
+        match File::open(parent) {
+            Ok(parent) => parent.sync_all()?,
+            // Who may not look into it has not made anything there.
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 fn lock_directory(directory: &Path) -> Result<File, SpoolError> {
     let path = directory.join(LOCK_FILE);
     let doing = || SpoolError::io(format!("lock {}", path.display()));
     let file = File::options().create(true).append(true).open(&path).map_err(doing())?;
+    hand_over(&file, directory).map_err(doing())?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(SpoolError::InUse { directory: directory.to_owned() }),

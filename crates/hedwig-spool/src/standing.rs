@@ -67,7 +67,21 @@ impl Engine {
         self.fall_behind(error.into());
     }
 
+    /// Makes the index anew if this says that it is damaged; tells whether it did.
+    pub(crate) fn rebuild_if_damaged(&mut self, error: &SpoolError) -> bool {
+        let is_damaged = matches!(error, SpoolError::Index(error) if is_damage(error));
+        if is_damaged {
+            tracing::error!(%error, "the index is damaged");
+            self.rebuild();
+            self.index.begin_reading();
+        }
+        is_damaged
+    }
+
     fn fall_behind(&mut self, error: SpoolError) {
+        if error.is_no_space() {
+            self.make_room();
+        }
         if let Err(error) = self.index.roll_back() {
             // It is taken back once more before it reads on.
             tracing::debug!(%error, "the index cannot be read either");

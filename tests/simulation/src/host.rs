@@ -1,7 +1,6 @@
 //! A host of a daemon: its disk, its clock, and its life from a start to the next crash.
 
 use std::{
-    io,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -12,9 +11,10 @@ use std::{
 use hedwig_envelope::{BoxError, Mail, MailId, MailService, Receipt, Timestamp};
 use hedwig_spool::{
     Clock, Grouping, Spool, SpoolOptions,
-    disk::{Fault, Operation, OperationKind, SimulatedDisk},
+    disk::{Fault, Kept, Operation, OperationKind, SimulatedDisk, Unflushed},
 };
 use jiff::SignedDuration;
+use rustix::io::Errno;
 use tokio::{
     sync::{Notify, watch},
     task::JoinSet,
@@ -176,10 +176,12 @@ impl Host {
             Crash::PowerCut => {
                 let kept = chance.u8(..4);
                 let part = chance.f64();
-                self.disk.after_power_cut(|bytes| match kept {
-                    0 => 0,
-                    1 => bytes,
-                    _ => (bytes as f64 * part) as usize,
+                self.disk.after_power_cut(|unflushed| match (kept, unflushed) {
+                    (0, _) => Kept::Nothing,
+                    (2, Unflushed::Bytes(_, bytes)) => Kept::First((bytes as f64 * part) as usize),
+                    // A later write may be there while an earlier one is not.
+                    (3, _) if chance.f64() > part => Kept::Nothing,
+                    _ => Kept::All,
                 })
             }
         };
@@ -194,21 +196,21 @@ impl Host {
         self.disk.plan(move |operation: Operation<'_>| match trouble {
             DiskTrouble::Full => {
                 let grows = matches!(operation.kind, OperationKind::Append | OperationKind::Create);
-                grows.then_some(Fault::Fail(io::ErrorKind::StorageFull))
+                grows.then_some(Fault::Fail(Errno::NOSPC.raw_os_error()))
             }
             DiskTrouble::Error => {
                 let once = operations == 0
                     && matches!(operation.kind, OperationKind::Append | OperationKind::Flush);
                 operations += u64::from(once);
                 let fault = if operation.kind == OperationKind::Append {
-                    Fault::Tear(7, io::ErrorKind::Other)
+                    Fault::Tear(7, Errno::IO.raw_os_error())
                 } else {
-                    Fault::Fail(io::ErrorKind::Other)
+                    Fault::Fail(Errno::IO.raw_os_error())
                 };
                 once.then_some(fault)
             }
             DiskTrouble::PowerCut(at) => {
-                operations += u64::from(operation.kind != OperationKind::Read);
+                operations += u64::from(operation.kind.changes());
                 (operations > at).then(|| {
                     // Nobody hears of it.
                     if let Some(alive) = &alive {

@@ -5,11 +5,14 @@
 
 mod real;
 mod simulated;
+mod untouched;
 
 use std::io::{self, IoSlice};
 
 pub use real::RealDisk;
-pub use simulated::{Fault, Operation, OperationKind, SimulatedDisk};
+pub(crate) use untouched::UntouchedDisk;
+
+pub use simulated::{Fault, Kept, Operation, OperationKind, SimulatedDisk, Unflushed};
 
 /// What the log needs of a file system.
 pub trait Disk: Send + Sync + 'static {
@@ -29,6 +32,8 @@ pub trait Disk: Send + Sync + 'static {
     /// Makes the names in a directory durable: what was created, renamed and unlinked. An empty name is
     /// the spool itself.
     fn flush_directory(&self, directory: &str) -> io::Result<()>;
+    /// How many bytes fit in all, whoever has taken them.
+    fn capacity(&self) -> io::Result<u64>;
 }
 
 /// An open file.
@@ -41,4 +46,37 @@ pub trait DiskFile: Send + Sync {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
     /// The length in bytes.
     fn length(&self) -> io::Result<u64>;
+    /// Takes room for so many bytes on the disk, behind the end. All or nothing.
+    fn allocate(&self, bytes: u64) -> io::Result<()>;
+    /// Lets go of what the system remembers of the file, so that what is read next is what the disk has.
+    /// A system may remember, as if it were written, what it failed to write.
+    fn forget_cached(&self) -> io::Result<()>;
+}
+
+/// Puts a file in place whole: after a power cut it is there as `fill` left it, or as it was before.
+///
+/// # Errors
+/// What the disk says; then it is as it was before.
+pub(crate) fn put(
+    disk: &dyn Disk,
+    name: &str,
+    fill: impl FnOnce(&dyn DiskFile) -> io::Result<()>,
+) -> io::Result<()> {
+    let (directory, file) = name.rsplit_once('/').unwrap_or(("", name));
+    let draft = format!("{name}.new");
+    if disk.list(directory)?.contains(&format!("{file}.new")) {
+        disk.unlink(&draft)?;
+    }
+    let write = || {
+        let file = disk.create(&draft)?;
+        fill(&*file)?;
+        file.flush()?;
+        disk.rename(&draft, name)
+    };
+    if let Err(error) = write() {
+        // It may not even be there. What is left of it is removed before the next is written.
+        let _ = disk.unlink(&draft);
+        return Err(error);
+    }
+    disk.flush_directory(directory)
 }

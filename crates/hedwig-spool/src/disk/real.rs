@@ -5,7 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::{
+    fs::{Advice, FallocateFlags, fadvise, fallocate},
+    io::Errno,
+};
+
 use super::{Disk, DiskFile};
+use crate::owner::hand_over;
 
 /// The most parts that one call of `writev(2)` takes on the systems we know.
 const PARTS_MAX: usize = 1024;
@@ -27,7 +33,12 @@ impl RealDisk {
 
 impl Disk for RealDisk {
     fn create_directory(&self, name: &str) -> io::Result<()> {
-        fs::create_dir_all(self.root.join(name))
+        let path = self.root.join(name);
+        if path.is_dir() {
+            return Ok(());
+        }
+        fs::create_dir_all(&path)?;
+        hand_over(&File::open(path)?, &self.root)
     }
 
     fn list(&self, directory: &str) -> io::Result<Vec<String>> {
@@ -42,7 +53,13 @@ impl Disk for RealDisk {
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
         let mut options = OpenOptions::new();
         options.read(true).append(true).create_new(true).mode(FILE_MODE);
-        Ok(Box::new(RealFile(options.open(self.root.join(name))?)))
+        let path = self.root.join(name);
+        let file = options.open(&path)?;
+        if let Err(error) = hand_over(&file, &self.root) {
+            fs::remove_file(path)?;
+            return Err(error);
+        }
+        Ok(Box::new(RealFile(file)))
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
@@ -59,6 +76,11 @@ impl Disk for RealDisk {
 
     fn flush_directory(&self, directory: &str) -> io::Result<()> {
         File::open(self.root.join(directory))?.sync_all()
+    }
+
+    fn capacity(&self) -> io::Result<u64> {
+        let system = rustix::fs::statvfs(&self.root)?;
+        Ok(system.f_blocks.saturating_mul(system.f_frsize))
     }
 }
 
@@ -103,4 +125,33 @@ impl DiskFile for RealFile {
     fn length(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
+
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        let end = self.length()?;
+        match fallocate(&self.0, FallocateFlags::KEEP_SIZE, end, bytes) {
+            Err(Errno::OPNOTSUPP) => write_noise(&self.0, bytes),
+            other => Ok(other?),
+        }
+    }
+
+    fn forget_cached(&self) -> io::Result<()> {
+        match fadvise(&self.0, 0, None, Advice::DontNeed) {
+            // There is nothing between it and us, then.
+            Err(Errno::OPNOTSUPP | Errno::INVAL) => Ok(()),
+            other => Ok(other?),
+        }
+    }
+}
+
+/// Takes room where it cannot be asked for, with what no file system can make smaller.
+fn write_noise(mut file: &File, bytes: u64) -> io::Result<()> {
+    let mut noise = vec![0; 1 << 16];
+    let mut left = bytes;
+    while left > 0 {
+        noise.iter_mut().for_each(|byte| *byte = fastrand::u8(..));
+        let some = noise.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        file.write_all(&noise[..some])?;
+        left -= some as u64;
+    }
+    Ok(())
 }

@@ -8,23 +8,28 @@ mod apply;
 mod due;
 mod pace;
 mod query;
+mod seal;
 mod search;
 
 use std::{
     collections::{BTreeMap, HashSet},
+    fs::OpenOptions,
+    io,
+    os::unix::fs::OpenOptionsExt,
     path::Path,
     time::Duration,
 };
 
 use hedwig_envelope::MailId;
-use rusqlite::{Connection, config::DbConfig};
+use rusqlite::{Connection, config::DbConfig, ffi};
 
 pub(crate) use apply::Change;
 pub(crate) use due::{Due, Visit};
 pub(crate) use query::MailRow;
+pub(crate) use seal::Seal;
 pub(crate) use search::Search;
 
-use crate::{Counts, log::Position};
+use crate::{Counts, log::Position, owner::hand_over};
 
 const SCHEMA: &str = "
     CREATE TABLE meta (
@@ -73,7 +78,11 @@ impl Index {
     /// Opens the index in this file, or in memory.
     pub(crate) fn open(path: Option<&Path>, spool: &str, attempts_kept_max: usize) -> Result<Self> {
         let connection = match path {
-            Some(path) => Connection::open(path)?,
+            Some(path) => {
+                // What SQLite makes beside it gets the same owner.
+                make(path).map_err(|error| cannot_open(path, &error))?;
+                Connection::open(path)?
+            }
             None => Connection::open_in_memory()?,
         };
         connection.busy_timeout(Duration::from_secs(10))?;
@@ -97,6 +106,34 @@ impl Index {
         };
         index.load(spool)?;
         Ok(index)
+    }
+
+    /// What its seal says of the index in this file, which may be changed from now on.
+    pub(crate) fn seal(path: &Path) -> io::Result<Seal> {
+        seal::open(path)
+    }
+
+    /// Closes it, and seals its file.
+    pub(crate) fn close(self, path: Option<&Path>) {
+        let closed = self.connection.close().map_err(|(_, error)| io::Error::other(error));
+        let Some(path) = path else { return };
+        if let Err(error) = closed.and_then(|()| seal::close(path)) {
+            tracing::warn!(%error, "the index is not sealed, and will be looked at more closely");
+        }
+    }
+
+    /// Whether SQLite finds nothing wrong with its structure. It reads all of it.
+    pub(crate) fn is_sound(&self) -> Result<bool> {
+        let check = "PRAGMA quick_check(1)";
+        let found = self.connection.query_row(check, [], |row| row.get::<_, String>(0))?;
+        Ok(found == "ok")
+    }
+
+    /// Gives back the room that what is yet to be moved into it takes, and takes less from now on.
+    pub(crate) fn shrink(&self) -> Result<()> {
+        self.connection.pragma_update(None, "wal_autocheckpoint", 250)?;
+        let shrink = "PRAGMA wal_checkpoint(TRUNCATE)";
+        self.connection.query_row(shrink, [], |_| Ok(()))
     }
 
     /// How far it has read.
@@ -149,6 +186,26 @@ impl Index {
         self.homes = rows.collect::<Result<_>>()?;
         Ok(())
     }
+}
+
+/// Makes an empty file, unless there is one: to SQLite that is a new database.
+fn make(path: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    match options.write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+        Ok(file) => hand_over(&file, path.parent().unwrap_or(Path::new("."))),
+    }
+}
+
+fn cannot_open(path: &Path, error: &io::Error) -> rusqlite::Error {
+    let code = if error.kind() == io::ErrorKind::StorageFull {
+        ffi::SQLITE_FULL
+    } else {
+        ffi::SQLITE_CANTOPEN
+    };
+    let text = format!("{}: {error}", path.display());
+    rusqlite::Error::SqliteFailure(ffi::Error::new(code), Some(text))
 }
 
 #[cfg(test)]

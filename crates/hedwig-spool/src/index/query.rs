@@ -14,9 +14,12 @@ pub(crate) struct MailRow {
     pub(crate) created_at: Timestamp,
     pub(crate) size: u64,
     pub(crate) position: Position,
-    bytes: u64,
+    /// How long its record is.
+    pub(crate) bytes: u64,
     content_bytes: u64,
     pub(crate) finished_at: Option<Timestamp>,
+    /// The file of its content in the directory of contents, if it has one.
+    pub(crate) file: Option<String>,
 }
 
 impl MailRow {
@@ -27,7 +30,7 @@ impl MailRow {
 }
 
 const MAIL: &str = "id, sender, created_at, size, segment, offset, bytes, content_bytes,
-                    finished_at";
+                    finished_at, file";
 
 impl Index {
     pub(crate) fn mail(&self, id: MailId) -> Result<Option<MailRow>> {
@@ -185,6 +188,7 @@ fn mail_row(row: &Row<'_>) -> Result<MailRow> {
         bytes: row.get::<_, i64>(6)? as u64,
         content_bytes: row.get::<_, i64>(7)? as u64,
         finished_at: time_in(row, 8)?,
+        file: row.get(9)?,
     })
 }
 

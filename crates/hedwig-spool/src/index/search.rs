@@ -7,6 +7,7 @@ const STEP_UNITS: usize = 16_384;
 
 /// A search for the mails that wait for one destination. It goes through the index of what is due, which is
 /// small and holds every waiting unit, and leaves the mails themselves alone.
+#[derive(Clone)]
 pub(crate) struct Search {
     destination: String,
     /// The unit that was looked at last: rank, time, destination, mail, number.

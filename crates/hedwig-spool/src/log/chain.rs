@@ -90,13 +90,17 @@ fn examine(
     let file = disk.open(&name).map_err(doing("open"))?;
     let length = file.length().map_err(doing("read"))?;
     let length = length.min(limit);
+    if is_newest {
+        // What the last process wrote and did not flush is about to be believed: make it durable first. If
+        // a flush of its failed, this one may succeed and mean nothing: so look at what the disk has.
+        file.flush().map_err(doing("flush"))?;
+        disk.flush_directory(DIRECTORY).map_err(SpoolError::io("flush the log's directory"))?;
+        file.forget_cached().map_err(doing("read"))?;
+    }
     let head = read_head(&*file, number).map_err(doing("read"))?;
     if !is_newest {
         return Ok(Some(Found { head, length }));
     }
-    // What the last process wrote and did not flush is about to be believed: make it durable first.
-    file.flush().map_err(doing("flush"))?;
-    disk.flush_directory(DIRECTORY).map_err(SpoolError::io("flush the log's directory"))?;
     let end = sound_end(file.into(), number, length)?;
     Ok(end.map(|length| Found { head, length }))
 }

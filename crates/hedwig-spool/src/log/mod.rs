@@ -12,7 +12,7 @@ mod chain;
 mod scan;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::IoSlice,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -24,7 +24,7 @@ pub(crate) use scan::{Scan, Scanned};
 
 use crate::{
     SpoolError,
-    disk::{Disk, DiskFile},
+    disk::{self, Disk, DiskFile},
     record::{Encoded, HEADER_BYTES, Header, Kind, Record},
 };
 
@@ -56,7 +56,10 @@ pub(crate) struct Log {
     next: u32,
     active: Option<Active>,
     readers: Arc<Readers>,
-    quarantined: u64,
+    /// How many segments were set aside whole.
+    set_aside: u64,
+    /// What was set aside since: a place that is found twice is one.
+    quarantined: BTreeSet<String>,
 }
 
 struct Active {
@@ -76,7 +79,6 @@ impl Log {
                 .map_err(SpoolError::io(format!("make {directory}")))?;
         }
         let chain = chain::find(&*disk)?;
-        let quarantined = chain.set_aside;
         Ok(Self {
             readers: Arc::new(Readers { disk: disk.clone(), open: Mutex::default() }),
             disk,
@@ -85,7 +87,8 @@ impl Log {
             segments: chain.segments,
             next: chain.next,
             active: None,
-            quarantined,
+            set_aside: chain.set_aside,
+            quarantined: BTreeSet::new(),
         })
     }
 
@@ -103,7 +106,7 @@ impl Log {
     }
 
     pub(crate) fn quarantined(&self) -> u64 {
-        self.quarantined
+        self.set_aside + self.quarantined.len() as u64
     }
 
     /// Where the log begins and ends; nothing when it is empty.
@@ -225,36 +228,82 @@ impl Log {
         self.disk.flush_directory(DIRECTORY).map_err(SpoolError::io(format!("flush {DIRECTORY}")))
     }
 
-    /// Sets damaged bytes aside and counts them. What cannot be set aside stays where it is as well.
-    pub(crate) fn quarantine(&mut self, segment: u32, from: u64, to: u64) {
-        self.quarantined += 1;
-        let name = format!("{QUARANTINE}/{segment:010}-{from}");
+    /// Sets damaged bytes of a segment aside, and counts them. They stay where they are as well.
+    ///
+    /// # Errors
+    /// When they could not be copied: then nothing may go past them.
+    pub(crate) fn quarantine(
+        &mut self,
+        segment: u32,
+        from: u64,
+        to: u64,
+    ) -> Result<(), SpoolError> {
+        let name = format!("{segment:010}-{from}");
         tracing::error!(segment, from, to, name, "damaged bytes in the log are set aside");
-        if let Err(error) = self.copy(segment, from, to, &name) {
-            tracing::error!(%error, name, "the damaged bytes could not be copied");
+        let doing = |what: &str| SpoolError::io(format!("{what} {}", segment_name(segment)));
+        let file = self.readers.file(segment).map_err(doing("open"))?;
+        self.set_aside(name, &*file, from, to).map_err(doing("set aside damage in"))
+    }
+
+    /// Sets aside what lies behind the last sound record, if the log once went on to this position there: it was
+    /// durable, and so it is not what a power cut tore.
+    ///
+    /// # Errors
+    /// When it could not be copied.
+    pub(crate) fn quarantine_end(&mut self, known: Position) -> Result<(), SpoolError> {
+        match self.segments.last_key_value() {
+            Some((&segment, &end)) if segment == known.segment && end < known.offset => {
+                self.quarantine(segment, end, known.offset)
+            }
+            _ => Ok(()),
         }
     }
 
-    fn copy(&self, segment: u32, from: u64, to: u64, name: &str) -> std::io::Result<()> {
-        let source = self.readers.file(segment)?;
-        let target = match self.disk.create(name) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(()),
-            other => other?,
-        };
-        let mut buffer = vec![0; 1 << 16];
-        let mut at = from;
-        while at < to {
-            let wanted = usize::try_from(to - at).unwrap_or(usize::MAX).min(buffer.len());
-            let read = source.read_at(at, &mut buffer[..wanted])?;
-            if read == 0 {
-                break;
-            }
-            target.append(&mut [IoSlice::new(&buffer[..read])])?;
-            at += read as u64;
-        }
-        target.flush()?;
-        self.disk.flush_directory(QUARANTINE)
+    /// Sets a file of the spool aside, and counts it. It stays where it is as well.
+    ///
+    /// # Errors
+    /// When it could not be copied.
+    pub(crate) fn quarantine_file(&mut self, path: &str) -> Result<(), SpoolError> {
+        let name = path.replace('/', "-");
+        tracing::error!(path, name, "a damaged file is set aside");
+        let doing = || SpoolError::io(format!("set aside {path}"));
+        let file = self.disk.open(path).map_err(doing())?;
+        let length = file.length().map_err(doing())?;
+        self.set_aside(name, &*file, 0, length).map_err(doing())
     }
+
+    fn set_aside(
+        &mut self,
+        name: String,
+        source: &dyn DiskFile,
+        from: u64,
+        to: u64,
+    ) -> std::io::Result<()> {
+        if self.disk.list(QUARANTINE)?.contains(&name) {
+            self.disk.flush_directory(QUARANTINE)?;
+        } else {
+            disk::put(&*self.disk, &format!("{QUARANTINE}/{name}"), |target| {
+                copy(source, from, to, target)
+            })?;
+        }
+        self.quarantined.insert(name);
+        Ok(())
+    }
+}
+
+fn copy(source: &dyn DiskFile, from: u64, to: u64, target: &dyn DiskFile) -> std::io::Result<()> {
+    let mut buffer = vec![0; 1 << 16];
+    let mut at = from;
+    while at < to {
+        let wanted = usize::try_from(to - at).unwrap_or(usize::MAX).min(buffer.len());
+        let read = source.read_at(at, &mut buffer[..wanted])?;
+        if read == 0 {
+            break;
+        }
+        target.append(&mut [IoSlice::new(&buffer[..read])])?;
+        at += read as u64;
+    }
+    Ok(())
 }
 
 /// Reads records from anywhere in the log, on any thread.

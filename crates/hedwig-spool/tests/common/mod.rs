@@ -1,6 +1,10 @@
 //! What the tests of the spool share.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub(crate) mod cut;
+pub(crate) mod life;
+pub(crate) mod promise;
+
 use std::time::Duration;
 
 use hedwig_envelope::{

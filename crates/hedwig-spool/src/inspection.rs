@@ -1,0 +1,77 @@
+//! A look at a spool that changes nothing: the spool is opened as ever, from the log alone and on a disk that
+//! keeps what is written to it in memory. So what this says is what an opening would make of the files.
+
+use std::{
+    fs::{File, TryLockError},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use hedwig_envelope::{MailId, State};
+
+use crate::{
+    Claim, Counts, Filter, Selection, Spool, SpoolError, SpoolOptions,
+    disk::{Disk, RealDisk, UntouchedDisk},
+    log::QUARANTINE,
+    schedule::later,
+    spool::LOCK_FILE,
+};
+
+/// How many mails are read before their memory is given back.
+const PAGE_UNITS: usize = 64;
+/// Whatever waits is due by then.
+const FAR: Duration = Duration::from_hours(100 * 365 * 24);
+
+/// What a look at a spool found.
+#[derive(Clone, Debug)]
+pub struct Inspection {
+    /// How many recipients there are in each state.
+    pub counts: Counts,
+    /// How many places in its files are damaged.
+    pub damaged: u64,
+    /// The mails that wait and cannot be read.
+    pub unreadable: Vec<MailId>,
+    /// What was set aside in the quarantine before.
+    pub quarantine: Vec<String>,
+}
+
+impl Inspection {
+    /// Looks at the spool in this directory: every record, and every content of a mail that waits.
+    ///
+    /// # Errors
+    /// As for [`Spool::open`]; also when there is no spool.
+    pub async fn of(directory: &Path, options: SpoolOptions) -> Result<Self, SpoolError> {
+        let path = directory.join(LOCK_FILE);
+        let doing = || SpoolError::io(format!("lock {}", path.display()));
+        let lock = File::open(&path).map_err(doing())?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(SpoolError::InUse { directory: directory.to_owned() });
+            }
+            Err(TryLockError::Error(error)) => return Err(doing()(error)),
+        }
+        let disk = UntouchedDisk::new(RealDisk::new(directory));
+        let disk: Arc<dyn Disk> = Arc::new(disk);
+        disk.create_directory(QUARANTINE).map_err(SpoolError::io("look at the quarantine"))?;
+        let mut quarantine =
+            disk.list(QUARANTINE).map_err(SpoolError::io("look at the quarantine"))?;
+        quarantine.sort();
+        let spool = Spool::on_disk(disk, None, options)?;
+        let counts = spool.counts().await?;
+        spool.release(&Selection::All).await?;
+        let now = later(spool.clock().now(), FAR);
+        while !spool.claim(now, Claim::up_to(PAGE_UNITS)).await?.leases.is_empty() {}
+        // What can be read is being tried now, and what cannot is held.
+        let held = Filter { state: Some(State::Held), ..Filter::default() };
+        let unreadable = spool.list(&held).await?.iter().map(|status| status.id).collect();
+        Ok(Self { counts, damaged: spool.quarantined(), unreadable, quarantine })
+    }
+
+    /// Whether something is wrong with the spool, or was and has not been looked at since.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        self.damaged > 0 || !self.unreadable.is_empty() || !self.quarantine.is_empty()
+    }
+}
