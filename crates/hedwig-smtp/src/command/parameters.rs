@@ -30,7 +30,7 @@ fn read_mail_parameter(
         "SMTPUTF8" => parameter.raise(&mut out.smtputf8),
         "SIZE" => parameter.set(&mut out.size, parameter.number()?),
         "RET" => parameter.set(&mut out.ret, parameter.parse()?),
-        "ENVID" => parameter.set(&mut out.envid, parameter.xtext()?),
+        "ENVID" => parameter.set(&mut out.envid, parameter.envelope_id()?),
         // RFC 4954 §5: what an unauthenticated client says of somebody's identity is not passed on.
         "AUTH" => parameter.xtext().map(drop),
         "REQUIRETLS" => parameter.raise(&mut out.require_tls),
@@ -104,6 +104,14 @@ impl<'a> Parameter<'a> {
 
     fn xtext(&self) -> Result<String, CommandError> {
         xtext::decode(self.value()?).ok_or_else(|| self.wrong("it is no xtext"))
+    }
+
+    /// RFC 3461 §4.4: at most 100 characters, as they are written.
+    fn envelope_id(&self) -> Result<String, CommandError> {
+        if self.value()?.len() > 100 {
+            return Err(self.wrong("it has more than 100 characters"));
+        }
+        self.xtext()
     }
 
     /// Digits only: what is too large for 64 bits is as large as they hold.
