@@ -129,6 +129,8 @@ fn smtp_options(configuration: &Configuration) -> ServerOptions {
         mt_priority: true,
         deliver_by: true,
         future_release: Some(configuration.hold_max).filter(|max| !max.is_zero()),
+        connections_max: configuration.connections_max,
+        connections_per_address_max: configuration.connections_per_client,
         shutdown_grace: configuration.grace,
         ..ServerOptions::default()
     }

@@ -19,6 +19,12 @@ use crate::{
     listener_settings as settings, listeners,
 };
 
+static CONNECTIONS_MAX: Setting = Setting::text("smtp", "connections_max", "N")
+    .help("So many connections at once at each address; one more is told 421")
+    .default("2000");
+static CONNECTIONS_PER_CLIENT: Setting = Setting::text("smtp", "connections_per_client", "N")
+    .help("So many of them from one client's address")
+    .default("100");
 static MAILS_MAX: Setting = Setting::text("smtp", "mails_max", "N")
     .help("So many mails are in hand at once; more are told 451")
     .default("1000");
@@ -72,6 +78,8 @@ pub static SCOPE: Scope = Scope {
         &settings::SIZE_MAX,
         &settings::RECIPIENTS_MAX,
         &MAILS_MAX,
+        &CONNECTIONS_MAX,
+        &CONNECTIONS_PER_CLIENT,
         &HOLD_MAX,
         &settings::RELAY_FROM,
         &settings::LINE_ENDINGS,
@@ -135,6 +143,10 @@ pub struct Configuration {
     pub hold_max: Duration,
     /// How many mails are in hand at once.
     pub mails_max: usize,
+    /// How many connections there may be at once at each address.
+    pub connections_max: usize,
+    /// How many of them from one client's address.
+    pub connections_per_client: usize,
     /// TLS and users.
     pub front_door: FrontDoor,
     /// The road to the postoffice.
@@ -167,6 +179,8 @@ impl Configuration {
         let size = read.one::<Size>(&settings::SIZE_MAX);
         let hold_max = read.one::<Span>(&HOLD_MAX);
         let mails_max = read.one::<NonZeroUsize>(&MAILS_MAX);
+        let connections_max = read.one::<NonZeroUsize>(&CONNECTIONS_MAX);
+        let connections_per_client = read.one::<NonZeroUsize>(&CONNECTIONS_PER_CLIENT);
         let front_door = FrontDoor::read(read);
         let urls = read.many::<String>(&URL);
         let client = read_client(read, urls.clone());
@@ -187,6 +201,8 @@ impl Configuration {
             content_bytes_max: size?.0,
             hold_max: hold_max?.0,
             mails_max: mails_max?.get(),
+            connections_max: connections_max?.get(),
+            connections_per_client: connections_per_client?.get(),
             front_door: front_door?,
             client: client?,
             hop_is_secure: urls
