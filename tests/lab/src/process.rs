@@ -55,6 +55,19 @@ impl Process {
         self.child.id().ok_or_else(|| LabError::new(format!("{} does not run", self.name)).into())
     }
 
+    /// The most memory that the process has had at one time, in bytes.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn peak_memory_bytes(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()?))?;
+        let kibibytes = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
+        let kibibytes: u64 = kibibytes.ok_or_else(|| LabError::new("no VmHWM in its status"))?;
+        Ok(kibibytes * 1024)
+    }
+
     /// Waits for the first line in which `find` finds something, from the beginning of the log.
     ///
     /// # Errors
