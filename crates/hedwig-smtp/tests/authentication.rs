@@ -15,9 +15,9 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use hedwig_envelope::BoxError;
 use hedwig_smtp::{
     ClientOptions, ServerOptions,
-    client::Connection,
+    client::{Connection, ConnectionError, Phase},
     policy::allow_all,
-    sasl::{Answer, Authenticator, Mechanism, ScramKeys, Secret},
+    sasl::{Answer, Authenticator, Credentials, Mechanism, ScramKeys, Secret},
     serve,
     server::FailedAuthentications,
 };
@@ -202,4 +202,52 @@ async fn a_challenge_to_nobody_looks_like_one_to_somebody_and_every_nonce_is_new
     assert_ne!(salt(&eve), salt(&mallory));
     assert_ne!(nonce(&eve), nonce(&again));
     assert!(challenge("alice").await.ends_with(",s=YSBzYWx0,i=5000"));
+}
+
+#[tokio::test]
+async fn our_client_logs_in_from_the_first_byte_and_after_starttls() {
+    let name = || "localhost".try_into().unwrap();
+    let alice = Credentials::new("alice", "wonderland").unwrap();
+    let implicit = server(ServerOptions::default()).await;
+    let stream = TcpStream::connect(implicit.address).await.unwrap();
+    let options = ClientOptions::default();
+    let mut connection =
+        Connection::greet_over_tls(stream, options, implicit.client.clone(), name()).await.unwrap();
+    connection.authenticate(&alice).await.unwrap();
+    connection.send(&envelope(&["b@example.net"]), &content("x\r\n")).await.unwrap();
+
+    let (config, client) = tls_configs();
+    let (listener, address) = listener().await;
+    let explicit = Inbox::default();
+    let serve = serve(listener, allow_all(), explicit.service())
+        .tls(config)
+        .authenticator(Arc::new(Directory));
+    tokio::spawn(serve.into_future());
+    let mut connection = support::connect(address, ClientOptions::default()).await;
+    let error = connection.authenticate(&alice).await.unwrap_err();
+    assert!(matches!(error, ConnectionError::NoMechanism { .. }), "not in clear text: {error}");
+    connection.start_tls(client, name()).await.unwrap();
+    connection.authenticate(&alice).await.unwrap();
+    connection.send(&envelope(&["b@example.net"]), &content("x\r\n")).await.unwrap();
+    for inbox in [implicit.inbox, explicit] {
+        let origin = inbox.take().pop().unwrap().origin;
+        assert_eq!(origin.authenticated.as_deref(), Some("alice"));
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_refused_and_the_connection_goes_on() {
+    let options =
+        ServerOptions { authentication_failure_delay: Duration::ZERO, ..ServerOptions::default() };
+    let server = server(options).await;
+    let mut connection =
+        Connection::greet(server.connect().await, ClientOptions::default()).await.unwrap();
+    let wrong = Credentials::new("alice", "looking glass").unwrap();
+    let error = connection.authenticate(&wrong).await.unwrap_err();
+    let ConnectionError::Refused { phase: Phase::Authentication, reply } = &error else {
+        panic!("{error}")
+    };
+    assert_eq!(reply.code(), 535);
+    assert!(connection.is_open() && !error.to_string().contains("looking"));
+    connection.reset().await.unwrap();
 }

@@ -1,5 +1,6 @@
-use std::{fmt, io, sync::Arc};
+use std::{fmt, io, sync::Arc, time::Duration};
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use hedwig_envelope::{Content, Envelope, Outcome, Relay, Reply};
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
@@ -13,6 +14,7 @@ use super::{
 };
 use crate::{
     Capabilities, CommandError, ReplyError,
+    sasl::{Credentials, ServerFault},
     stream::{BoxStream, describe_tls},
 };
 
@@ -23,7 +25,7 @@ use crate::{
 pub struct Connection {
     session: Session,
     wire: Wire,
-    handshake_time: std::time::Duration,
+    handshake_time: Duration,
 }
 
 impl Connection {
@@ -44,6 +46,28 @@ impl Connection {
             Event::Ready => Ok(connection),
             other => Err(connection.error(other)),
         }
+    }
+
+    /// The same with TLS from the first byte (RFC 8314 §3.3).
+    ///
+    /// # Errors
+    /// The same, and when the handshake fails.
+    pub async fn greet_over_tls<S>(
+        stream: S,
+        mut options: ClientOptions,
+        config: Arc<ClientConfig>,
+        server_name: ServerName<'static>,
+    ) -> Result<Self, ConnectionError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let time_max = options.time_limits.hello;
+        let (secure, description) =
+            shake_hands(Box::new(stream), config, server_name, time_max).await?;
+        if let Some(relay) = &mut options.relay {
+            relay.tls = Some(description);
+        }
+        Self::greet(secure, options).await
     }
 
     /// What the server offers now: after STARTTLS it may be something else.
@@ -86,8 +110,13 @@ impl Connection {
             Event::StartTls => {}
             other => return Err(self.error(other)),
         }
-        let description = match self.shake_hands(config, server_name).await {
-            Ok(description) => description,
+        let clear: BoxStream = std::mem::replace(&mut self.wire.stream, Box::new(empty()));
+        let handshake = shake_hands(clear, config, server_name, self.handshake_time).await;
+        let description = match handshake {
+            Ok((secure, description)) => {
+                self.wire.stream = secure;
+                description
+            }
             Err(error) => {
                 self.session.disconnected();
                 return Err(error);
@@ -100,21 +129,24 @@ impl Connection {
         }
     }
 
-    /// Puts TLS over the stream; what was agreed on.
-    async fn shake_hands(
-        &mut self,
-        config: Arc<ClientConfig>,
-        server_name: ServerName<'static>,
-    ) -> Result<String, ConnectionError> {
-        let clear: BoxStream = std::mem::replace(&mut self.wire.stream, Box::new(empty()));
-        let handshake = TlsConnector::from(config).connect(server_name, clear);
-        let secure = timeout(self.handshake_time, handshake)
-            .await
-            .map_err(|_| ConnectionError::TimedOut { phase: Phase::StartTls })?
-            .map_err(ConnectionError::Tls)?;
-        let description = describe_tls(secure.get_ref().1);
-        self.wire.stream = Box::new(secure);
-        Ok(description)
+    /// Says who we are (RFC 4954), by the strongest mechanism that is offered and needs a password only:
+    /// SCRAM-SHA-256, PLAIN, LOGIN. The last two show the server the password: the caller must know whom it
+    /// talks to, and that nobody listens.
+    ///
+    /// # Errors
+    /// When it cannot. While [`is_open`](Self::is_open) holds after it, the connection can go on as nobody's.
+    pub async fn authenticate(&mut self, credentials: &Credentials) -> Result<(), ConnectionError> {
+        let mut nonce = [0; 18];
+        aws_lc_rs::rand::fill(&mut nonce).map_err(|_| ConnectionError::NoRandomness)?;
+        self.session.authenticate(credentials, &STANDARD.encode(nonce), now())?;
+        match self.next_event().await {
+            Event::Authenticated => Ok(()),
+            Event::NoMechanism => {
+                let offered = self.capabilities().auth.join(" ");
+                Err(ConnectionError::NoMechanism { offered })
+            }
+            other => Err(self.error(other)),
+        }
     }
 
     /// Sends a mail: one outcome for each recipient, in the envelope's order. Whatever the outcomes, the
@@ -179,6 +211,7 @@ impl Connection {
         match (cause, self.wire.error.take()) {
             (Cause::SaidGoodbye(reply), _) => ConnectionError::Refused { phase, reply },
             (Cause::TimedOut, _) => ConnectionError::TimedOut { phase },
+            (Cause::Untrusted(fault), _) => ConnectionError::Untrusted(fault),
             (Cause::Protocol(error), _) => ConnectionError::Protocol { phase, error },
             (Cause::Disconnected, Some(error)) => ConnectionError::Io { phase, error },
             (Cause::Disconnected, None) => ConnectionError::Closed { phase },
@@ -193,6 +226,22 @@ impl fmt::Debug for Connection {
             .field("is_open", &self.is_open())
             .finish_non_exhaustive()
     }
+}
+
+/// Puts TLS over a stream; with what was agreed on.
+async fn shake_hands(
+    clear: BoxStream,
+    config: Arc<ClientConfig>,
+    server_name: ServerName<'static>,
+    time_max: Duration,
+) -> Result<(BoxStream, String), ConnectionError> {
+    let handshake = TlsConnector::from(config).connect(server_name, clear);
+    let secure = timeout(time_max, handshake)
+        .await
+        .map_err(|_| ConnectionError::TimedOut { phase: Phase::StartTls })?
+        .map_err(ConnectionError::Tls)?;
+    let description = describe_tls(secure.get_ref().1);
+    Ok((Box::new(secure), description))
 }
 
 /// The runtime's clock, which tests may turn.
@@ -235,6 +284,18 @@ pub enum ConnectionError {
     /// The TLS handshake failed.
     #[error("the TLS handshake failed: {0}")]
     Tls(#[source] io::Error),
+    /// The server offers no mechanism that a password is enough for.
+    #[error("the server offers none of SCRAM-SHA-256, PLAIN and LOGIN, but {offered:?}")]
+    NoMechanism {
+        /// What it offers.
+        offered: String,
+    },
+    /// The server must not be authenticated to.
+    #[error("the authentication was broken off: {0}")]
+    Untrusted(#[source] ServerFault),
+    /// This host has no random numbers.
+    #[error("this host has no random numbers to authenticate with")]
+    NoRandomness,
     /// The connection failed.
     #[error("the connection failed in {phase}: {error}")]
     Io {

@@ -13,6 +13,7 @@ use super::{
 impl Session {
     pub(super) fn close(&mut self) {
         self.state = State::Closed;
+        self.responder = None;
         self.expected.clear();
         self.outbox.clear();
     }
@@ -72,7 +73,7 @@ impl Session {
         Some(match self.phase() {
             Phase::Idle => return None,
             Phase::Greeting => limits.greeting,
-            Phase::Hello | Phase::StartTls | Phase::Reset => limits.hello,
+            Phase::Hello | Phase::StartTls | Phase::Authentication | Phase::Reset => limits.hello,
             Phase::Mail => limits.mail,
             Phase::Recipient => limits.recipient,
             Phase::Data => limits.data_initiation,
@@ -88,6 +89,7 @@ impl Expected {
             Self::Greeting => Phase::Greeting,
             Self::Ehlo | Self::Helo => Phase::Hello,
             Self::StartTls => Phase::StartTls,
+            Self::Authentication => Phase::Authentication,
             Self::Reset { .. } => Phase::Reset,
             Self::Mail => Phase::Mail,
             Self::Recipient(_) => Phase::Recipient,

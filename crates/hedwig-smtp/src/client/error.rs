@@ -2,7 +2,7 @@ use std::fmt;
 
 use hedwig_envelope::{Outcome, Reply};
 
-use crate::ReplyError;
+use crate::{ReplyError, sasl::ServerFault};
 
 /// What a client waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub enum Phase {
     Hello,
     /// STARTTLS.
     StartTls,
+    /// AUTH, or a response within it.
+    Authentication,
     /// MAIL.
     Mail,
     /// RCPT.
@@ -36,6 +38,7 @@ impl fmt::Display for Phase {
             Self::Greeting => "the greeting",
             Self::Hello => "the hello",
             Self::StartTls => "STARTTLS",
+            Self::Authentication => "AUTH",
             Self::Mail => "MAIL",
             Self::Recipient => "RCPT",
             Self::Data => "DATA",
@@ -70,6 +73,9 @@ pub enum Cause {
     /// The server broke the protocol.
     #[error("{0}")]
     Protocol(ReplyError),
+    /// The server must not be authenticated to.
+    #[error("{0}")]
+    Untrusted(ServerFault),
     /// The server said 421, that it closes the connection.
     #[error("the server closed the connection: {0}")]
     SaidGoodbye(Reply),

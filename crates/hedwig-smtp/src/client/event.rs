@@ -7,8 +7,8 @@ use super::{Failure, Phase};
 pub enum Event {
     /// The server has been greeted, and mails can be [sent](super::Session::send).
     Ready,
-    /// The server said no. After [`Phase::StartTls`] the session goes on in clear text; otherwise it is
-    /// closed.
+    /// The server said no. After [`Phase::StartTls`] the session goes on in clear text, after
+    /// [`Phase::Authentication`] as nobody; otherwise it is closed.
     Refused {
         /// To what.
         phase: Phase,
@@ -17,6 +17,10 @@ pub enum Event {
     },
     /// Shake hands as a TLS client, and call [`Session::tls_started`](super::Session::tls_started).
     StartTls,
+    /// The server knows now who we are.
+    Authenticated,
+    /// The server offers no mechanism of AUTH that a password is enough for; the session goes on as nobody.
+    NoMechanism,
     /// The mail at hand is done with: one outcome for each recipient, in the envelope's order.
     Sent(Vec<Outcome>),
     /// RSET was answered.

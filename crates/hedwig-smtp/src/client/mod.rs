@@ -4,6 +4,7 @@
 //! PIPELINING all commands go out at once; where it offers CHUNKING the content goes as one BDAT. Each
 //! recipient gets its own [`Outcome`](hedwig_envelope::Outcome), whatever the others got.
 
+mod authentication;
 #[cfg(feature = "tokio")]
 mod connection;
 mod ending;

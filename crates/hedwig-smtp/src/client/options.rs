@@ -37,7 +37,7 @@ impl Default for ClientOptions {
 pub struct TimeLimits {
     /// For the greeting (§4.5.3.2.1).
     pub greeting: Duration,
-    /// For the reply to EHLO, HELO, LHLO, STARTTLS, RSET.
+    /// For the reply to EHLO, HELO, LHLO, STARTTLS, AUTH, RSET.
     pub hello: Duration,
     /// For the reply to MAIL (§4.5.3.2.2).
     pub mail: Duration,

@@ -1,6 +1,6 @@
 //! What is to be sent: small things gathered, large things by reference.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, fmt};
 
 use bytes::{Bytes, BytesMut};
 use hedwig_envelope::Content;
@@ -9,11 +9,18 @@ use memchr::memmem;
 /// A piece up to this size is cheaper copied than sent on its own.
 const GATHERED_BYTES_MAX: usize = 4096;
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Outbox {
     whole: VecDeque<Bytes>,
     gathered: BytesMut,
     pushed: u64,
+}
+
+impl fmt::Debug for Outbox {
+    /// Without what is in it: a password may be.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbox").field("pushed", &self.pushed).finish_non_exhaustive()
+    }
 }
 
 impl Outbox {

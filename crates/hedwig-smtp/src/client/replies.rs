@@ -29,6 +29,7 @@ impl Session {
             Expected::Helo if reply.is_success() => self.become_ready(),
             Expected::Helo => self.refuse(Phase::Hello, reply),
             Expected::StartTls => self.take_starttls_reply(reply),
+            Expected::Authentication => self.take_authentication_reply(reply),
             Expected::Reset { is_asked } => self.take_reset_reply(reply, is_asked),
             Expected::Quit => {
                 self.state = State::Closed;

@@ -9,7 +9,9 @@ use super::{
     plan::Plan,
     transaction::{Transaction, push_command},
 };
-use crate::{Capabilities, Command, CommandError, Dialect, ReplyError, ReplyReader};
+use crate::{
+    Capabilities, Command, CommandError, Dialect, ReplyError, ReplyReader, sasl::Responder,
+};
 
 /// At most so much is copied out by one `poll_transmit`.
 const TRANSMITTED_AT_ONCE_MAX: usize = 64 * 1024;
@@ -30,6 +32,8 @@ pub struct Session {
     pub(super) outbox: Outbox,
     pub(super) transmitted: u64,
     pub(super) transaction: Option<Transaction>,
+    /// The authentication that is under way.
+    pub(super) responder: Option<Responder>,
     pub(super) needs_reset: bool,
     pub(super) is_out_of_step: bool,
     pub(super) events: VecDeque<Event>,
@@ -51,6 +55,7 @@ pub(super) enum Expected {
     Ehlo,
     Helo,
     StartTls,
+    Authentication,
     /// `is_asked` by the caller, who gets an event for it.
     Reset {
         is_asked: bool,
@@ -87,6 +92,7 @@ impl Session {
             outbox: Outbox::default(),
             transmitted: 0,
             transaction: None,
+            responder: None,
             needs_reset: false,
             is_out_of_step: false,
             events: VecDeque::new(),
@@ -221,7 +227,7 @@ impl Session {
         self.outbox.pop()
     }
 
-    fn check_ready(&self) -> Result<(), NotReady> {
+    pub(super) fn check_ready(&self) -> Result<(), NotReady> {
         if self.is_ready() { Ok(()) } else { Err(NotReady) }
     }
 

@@ -1,6 +1,6 @@
-//! Who a client is: the server's side of SASL (RFC 4422) without I/O.
+//! Who a client is: SASL (RFC 4422) without I/O.
 //!
-//! An [`Exchange`] runs one mechanism. It stores no password and reads no random source: what it has to
+//! An [`Exchange`] is the server's side of one mechanism, a [`Responder`] the client's. The server's stores no password and reads no random source: what it has to
 //! know comes as the [`Verdict`] on a [`Claim`].
 //!
 //! | Mechanism | A claim asks | The password travels |
@@ -26,12 +26,15 @@ mod binding;
 mod claim;
 mod exchange;
 mod messages;
+mod responder;
 mod scram;
+mod scram_client;
 
 pub use authenticator::{Answer, Authenticator};
 pub use binding::ChannelBinding;
 pub use claim::{Claim, Secret, Verdict};
 pub use exchange::{Exchange, Fault, Next};
+pub use responder::{Credentials, CredentialsError, Responder, ServerFault};
 pub use scram::{KeysError, ScramKeys};
 
 use std::{fmt, str::FromStr};

@@ -1,4 +1,5 @@
-//! SCRAM-SHA-256 (RFC 5802, RFC 7677): what is stored, and the server's two messages.
+//! SCRAM-SHA-256 (RFC 5802, RFC 7677): what is stored, and the server's two messages. The client's are in
+//! `scram_client.rs`.
 
 use std::{borrow::Cow, fmt, num::NonZeroU32, str::FromStr};
 
@@ -14,11 +15,11 @@ use super::{
     messages::{Malformed, gs2_header, name, own, saslname, utf8},
 };
 
-type Key = [u8; 32];
+pub(super) type Key = [u8; 32];
 
 /// With the server's part of the nonce and the salt, a challenge still fits one reply line.
 const CLIENT_NONCE_BYTES_MAX: usize = 128;
-const SALT_BYTES_MAX: usize = 64;
+pub(super) const SALT_BYTES_MAX: usize = 64;
 
 /// What a server stores for a user instead of the password (RFC 5802 §3).
 ///
@@ -50,10 +51,7 @@ impl ScramKeys {
         if salt.is_empty() || salt.len() > SALT_BYTES_MAX {
             return Err(KeysError::Salt);
         }
-        let password = prepare(password)?;
-        let mut salted = [0; 32];
-        let algorithm = pbkdf2::PBKDF2_HMAC_SHA256;
-        pbkdf2::derive(algorithm, iterations, salt, password.as_bytes(), &mut salted);
+        let salted = salted_password(password, salt, iterations)?;
         let client_key = hmac(&salted, b"Client Key");
         let server_key = hmac(&salted, b"Server Key");
         Ok(Self { iterations, salt: salt.into(), stored_key: sha256(&client_key), server_key })
@@ -215,17 +213,30 @@ impl Challenged {
     }
 }
 
+/// `SaltedPassword` of RFC 5802 §3.
+pub(super) fn salted_password(
+    password: &str,
+    salt: &[u8],
+    iterations: NonZeroU32,
+) -> Result<Key, KeysError> {
+    let password = prepare(password)?;
+    let mut salted = [0; 32];
+    let algorithm = pbkdf2::PBKDF2_HMAC_SHA256;
+    pbkdf2::derive(algorithm, iterations, salt, password.as_bytes(), &mut salted);
+    Ok(salted)
+}
+
 /// SASLprep (RFC 4013), so that one word is one word however it was typed.
-fn prepare(text: &str) -> Result<Cow<'_, str>, KeysError> {
+pub(super) fn prepare(text: &str) -> Result<Cow<'_, str>, KeysError> {
     stringprep::saslprep(text).map_err(|_| KeysError::Password)
 }
 
-fn hmac(key: &[u8], message: &[u8]) -> Key {
+pub(super) fn hmac(key: &[u8], message: &[u8]) -> Key {
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message);
     thirty_two(tag.as_ref())
 }
 
-fn sha256(message: &[u8]) -> Key {
+pub(super) fn sha256(message: &[u8]) -> Key {
     thirty_two(digest(&SHA256, message).as_ref())
 }
 

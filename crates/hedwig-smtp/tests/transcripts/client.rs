@@ -1,7 +1,7 @@
 //! Plays a server to a client's session.
 //!
 //! - `option NAME` before all else sets an option;
-//! - `send MAIL..; RCPT..; RCPT..| CONTENT`, `starttls`, `reset` and `quit` tell the client what to do;
+//! - `send MAIL..; RCPT..; RCPT..| CONTENT`, `starttls`, `authenticate USER PASSWORD NONCE`, `reset` and `quit` tell the client what to do;
 //! - `C:` expects exactly these lines to have been sent, and no more;
 //! - `event ...` expects what the client tells;
 //! - `wait SECONDS` lets time pass, `disconnect` ends the connection.
@@ -13,6 +13,7 @@ use hedwig_envelope::{Content, Envelope, Outcome, Relay};
 use hedwig_smtp::{
     ClientOptions, Command, Dialect, Session as _,
     client::{Event, Session},
+    sasl::Credentials,
 };
 
 use super::script::{Script, Step, escape};
@@ -57,6 +58,14 @@ impl Stage {
             "starttls" => self.session.start_tls(self.now).expect(place),
             "tls_started" => {
                 self.session.tls_started("TLSv1.3 TEST".into(), self.now).expect(place);
+            }
+            "authenticate" => {
+                let mut words = step.text().split(' ');
+                let mut word = || words.next().expect(place);
+                let credentials = Credentials::new(word(), word()).unwrap();
+                self.session.authenticate(&credentials, word(), self.now).expect(place);
+                let shown = format!("{:?}", self.session);
+                assert!(!shown.contains("pencil"), "{place}: {shown}");
             }
             "reset" => self.session.reset(self.now).expect(place),
             "quit" => self.session.quit(self.now).expect(place),
@@ -114,6 +123,8 @@ fn describe(event: &Event) -> String {
         Event::Ready => "ready".into(),
         Event::Refused { phase, reply } => format!("refused {phase}: {reply}"),
         Event::StartTls => "tls".into(),
+        Event::Authenticated => "authenticated".into(),
+        Event::NoMechanism => "no mechanism".into(),
         Event::Sent(outcomes) => format!("sent {}", describe_all(outcomes)),
         Event::WasReset => "reset".into(),
         Event::Failed(failure) => {
