@@ -19,7 +19,10 @@ use tokio::{
 };
 use tower::ServiceExt;
 
-use crate::{MxOptions, TlsFailure, TlsFailureKind, TlsPolicy, authorities::Verdict, word};
+use crate::{
+    MxOptions, TlsFailure, TlsFailureKind, TlsPolicy, authorities::Verdict, destination::Scheme,
+    word,
+};
 
 /// One place to deliver to, and under which terms. Connections to equal endpoints serve each other's mails.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -27,7 +30,7 @@ pub(crate) struct Endpoint {
     /// The host's name, as it was looked up.
     pub(crate) host: String,
     pub(crate) place: Place,
-    pub(crate) lmtp: bool,
+    pub(crate) scheme: Scheme,
     pub(crate) tls: TlsPolicy,
     /// Whether DNS led here, which must not lead to ourselves; a route may.
     pub(crate) found_in_dns: bool,
@@ -101,9 +104,31 @@ impl Connector {
         Self { options, any_certificate: crate::tls::any_certificate() }
     }
 
-    /// A connection that has said EHLO, over TLS as far as the endpoint's policy asks for it. `socket` is one
-    /// that was opened to the endpoint already.
+    /// A connection that has said EHLO, over TLS as far as the endpoint's policy asks for it, and has logged in
+    /// where a route's host has a login. `socket` is one that was opened to the endpoint already.
     pub(crate) async fn connect(
+        &self,
+        endpoint: &Endpoint,
+        socket: Option<Socket>,
+    ) -> Result<Connected, ConnectError> {
+        let mut connected = self.connect_as_nobody(endpoint, socket).await?;
+        // DNS may lead to a host of that name too, but who wrote the record did not set the password.
+        if endpoint.found_in_dns || endpoint.scheme == Scheme::Lmtp {
+            return Ok(connected);
+        }
+        let Some(login) = self.options.logins.find(&endpoint.host) else { return Ok(connected) };
+        match connected.connection.authenticate(login).await {
+            Ok(()) => Ok(connected),
+            Err(error) => {
+                let (host, user) = (&endpoint.host, login.user());
+                tracing::error!(host, user, %error, "not logged in: mail for this host waits");
+                tokio::spawn(connected.connection.quit());
+                Err(failed(word::of_login_error(&error, endpoint.relay())))
+            }
+        }
+    }
+
+    async fn connect_as_nobody(
         &self,
         endpoint: &Endpoint,
         socket: Option<Socket>,
@@ -112,7 +137,7 @@ impl Connector {
             Some(socket) => self.greet_over(socket, endpoint).await?,
             None => self.greet(endpoint).await?,
         };
-        if endpoint.tls == TlsPolicy::Never {
+        if endpoint.tls == TlsPolicy::Never || endpoint.scheme == Scheme::Smtps {
             return Ok(connected);
         }
         if !connected.connection.capabilities().starttls {
@@ -193,22 +218,37 @@ impl Connector {
         socket: Socket,
         endpoint: &Endpoint,
     ) -> Result<Connected, ConnectError> {
-        let client = self.client_options(endpoint);
         let mut source = None;
-        let greeted = match socket {
+        let stream: BoxStream = match socket {
             Socket::Tcp(stream) => {
                 if endpoint.found_in_dns && !self.options.allow_loopback && is_us(&stream) {
                     return Err(ConnectError::IsUs);
                 }
                 source = stream.local_addr().ok().map(|address| address.ip());
-                Connection::greet(stream, client).await
+                Box::new(stream)
             }
-            Socket::Unix(stream) => Connection::greet(stream, client).await,
-            Socket::Dialed(stream) => Connection::greet(stream, client).await,
+            Socket::Unix(stream) => Box::new(stream),
+            Socket::Dialed(stream) => stream,
+        };
+        let client = self.client_options(endpoint);
+        let (greeted, verdict) = if endpoint.scheme == Scheme::Smtps {
+            let (config, name, verdict) = self.tls(endpoint)?;
+            (Connection::greet_over_tls(stream, client, config, name).await, verdict)
+        } else {
+            (Connection::greet(stream, client).await, Verdict::default())
         };
         match greeted {
-            Ok(connection) => Ok(Connected { connection, source, failure: None }),
-            Err(error) => Err(failed(word::of_connection_error(&error, endpoint.relay()))),
+            Ok(connection) => {
+                let failure = verdict.get().map(TlsFailure::of_certificate);
+                Ok(Connected { connection, source, failure })
+            }
+            Err(error) => {
+                let outcome = word::of_connection_error(&error, endpoint.relay());
+                Err(match error {
+                    ConnectionError::Tls(_) => insecure(outcome, TlsFailure::of_connection(&error)),
+                    _ => failed(outcome),
+                })
+            }
         }
     }
 
@@ -248,7 +288,10 @@ impl Connector {
     fn client_options(&self, endpoint: &Endpoint) -> ClientOptions {
         ClientOptions {
             hello_name: self.options.hello_name.clone(),
-            protocol: if endpoint.lmtp { Dialect::Lmtp } else { Dialect::Smtp },
+            protocol: match endpoint.scheme {
+                Scheme::Lmtp => Dialect::Lmtp,
+                Scheme::Smtp | Scheme::Smtps => Dialect::Smtp,
+            },
             time_limits: self.options.time_limits.clone(),
             relay: Some(endpoint.relay()),
             ..ClientOptions::default()

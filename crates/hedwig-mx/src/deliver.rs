@@ -9,6 +9,7 @@ use hedwig_smtp::client::{ConnectionError, Phase, SendError};
 use crate::{
     MxHost, MxOptions, Resolver, TlsPolicy,
     connect::{ConnectError, Connected, Connector, Endpoint, Place, Socket},
+    destination::Scheme,
     hosts,
     policy::{Chosen, Forbidden, Way},
     pool::{Pool, Pooled},
@@ -105,7 +106,7 @@ impl Deliverer {
         &self,
         host: &str,
         port: u16,
-        lmtp: bool,
+        scheme: Scheme,
         mut mail: Transaction,
     ) -> Vec<Outcome> {
         let (chosen, addresses) = match host.parse::<IpAddr>() {
@@ -136,10 +137,11 @@ impl Deliverer {
                 }
             },
         };
+        let chosen = self.on_route(host, scheme, chosen);
         let endpoint = |address: IpAddr| Endpoint {
             host: host.to_owned(),
             place: Place::Tcp((address, port).into()),
-            lmtp,
+            scheme,
             tls: chosen.tls.clone(),
             found_in_dns: false,
         };
@@ -164,7 +166,7 @@ impl Deliverer {
         let endpoint = Endpoint {
             host: "localhost".into(),
             place: Place::Unix(path.to_owned()),
-            lmtp: true,
+            scheme: Scheme::Lmtp,
             tls: TlsPolicy::Never,
             found_in_dns: false,
         };
@@ -182,7 +184,7 @@ impl Deliverer {
         let endpoint = |address: &IpAddr| Endpoint {
             host: host.to_owned(),
             place: Place::Tcp((*address, self.options.mx_port).into()),
-            lmtp: false,
+            scheme: Scheme::Smtp,
             tls: chosen.tls.clone(),
             found_in_dns: true,
         };

@@ -1,6 +1,6 @@
 //! Where one recipient's mail goes, and which recipients go there together.
 
-use std::{collections::HashMap, net::IpAddr, path::PathBuf};
+use std::{collections::HashMap, fmt, net::IpAddr, path::PathBuf};
 
 use hedwig_envelope::{Address, Domain, Envelope, Outcome, Reply, Status};
 
@@ -14,13 +14,34 @@ pub(crate) enum Destination {
     /// The host of an address literal (RFC 5321 §4.1.3).
     Literal(IpAddr),
     /// A server that a route names.
-    Host { host: String, port: u16, lmtp: bool },
+    Host { host: String, port: u16, scheme: Scheme },
     /// An LMTP server behind a Unix socket.
     LmtpUnix(PathBuf),
     /// A Maildir.
     Maildir(PathBuf),
     /// None: this is said instead.
     Answer(Reply),
+}
+
+/// How a server is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Scheme {
+    /// SMTP, over TLS from STARTTLS on.
+    Smtp,
+    /// SMTP over TLS from the first byte on.
+    Smtps,
+    /// LMTP, over TLS from STARTTLS on.
+    Lmtp,
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Smtp => "smtp",
+            Self::Smtps => "smtps",
+            Self::Lmtp => "lmtp",
+        })
+    }
 }
 
 impl Destination {
@@ -53,10 +74,13 @@ impl Destination {
         match routes.target(&text) {
             Target::Mx => own,
             Target::Smtp { host, port } => {
-                Self::Host { host: host.clone(), port: *port, lmtp: false }
+                Self::Host { host: host.clone(), port: *port, scheme: Scheme::Smtp }
+            }
+            Target::Smtps { host, port } => {
+                Self::Host { host: host.clone(), port: *port, scheme: Scheme::Smtps }
             }
             Target::Lmtp { host, port } => {
-                Self::Host { host: host.clone(), port: *port, lmtp: true }
+                Self::Host { host: host.clone(), port: *port, scheme: Scheme::Lmtp }
             }
             Target::LmtpUnix { path } => Self::LmtpUnix(path.clone()),
             Target::Maildir { path } => Self::Maildir(path.clone()),
@@ -135,7 +159,7 @@ mod tests {
 
     #[test]
     fn domains_with_one_route_go_together() {
-        let relay = Destination::Host { host: "relay".into(), port: 25, lmtp: false };
+        let relay = Destination::Host { host: "relay".into(), port: 25, scheme: Scheme::Smtp };
         assert_eq!(
             group(&["a@x.example", "b@y.example"], &["*=smtp://relay"]),
             [(relay, vec![0, 1])]

@@ -82,6 +82,7 @@ impl Gates {
 pub(crate) fn servers_of_target(target: &Target) -> Option<String> {
     match target {
         Target::Smtp { host, port } => Some(format!("smtp://{host}:{port}")),
+        Target::Smtps { host, port } => Some(format!("smtps://{host}:{port}")),
         Target::Lmtp { host, port } => Some(format!("lmtp://{host}:{port}")),
         Target::LmtpUnix { path } => Some(format!("lmtp+unix://{}", path.display())),
         Target::Mx | Target::Maildir { .. } | Target::Fail(_) | Target::Discard => None,
@@ -92,9 +93,7 @@ fn name_of(destination: &Destination) -> String {
     match destination {
         Destination::Mx(domain) => domain.clone(),
         Destination::Literal(address) => format!("[{address}]"),
-        Destination::Host { host, port, lmtp } => {
-            format!("{}://{host}:{port}", if *lmtp { "lmtp" } else { "smtp" })
-        }
+        Destination::Host { host, port, scheme } => format!("{scheme}://{host}:{port}"),
         Destination::LmtpUnix(path) => format!("lmtp+unix://{}", path.display()),
         Destination::Maildir(path) => format!("maildir://{}", path.display()),
         Destination::Answer(_) => String::new(),

@@ -149,8 +149,8 @@ impl Mx {
             Destination::Mx(domain) => deliverer.to_mx(domain, transaction()).await,
             Destination::Literal(address) => deliverer.to_literal(*address, transaction()).await,
             Destination::LmtpUnix(path) => deliverer.to_unix(path, transaction()).await,
-            Destination::Host { host, port, lmtp } => {
-                deliverer.to_host(host, *port, *lmtp, transaction()).await
+            Destination::Host { host, port, scheme } => {
+                deliverer.to_host(host, *port, *scheme, transaction()).await
             }
         };
         (recipients, outcomes)

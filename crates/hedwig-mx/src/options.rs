@@ -8,7 +8,7 @@ use std::{
 use hedwig_smtp::{BoxStream, client::TimeLimits};
 use tower::util::BoxCloneSyncService;
 
-use crate::{Authorities, MtaSts, Routes, TlsLevel, TlsObserver, TlsRules};
+use crate::{Authorities, Logins, MtaSts, Routes, TlsLevel, TlsObserver, TlsRules};
 
 /// Makes a connection to an address.
 pub type Dialer = BoxCloneSyncService<SocketAddr, BoxStream, io::Error>;
@@ -25,6 +25,8 @@ pub struct MxOptions {
     pub own_addresses: Vec<IpAddr>,
     /// Which domains do not go where their MX records say.
     pub routes: Routes,
+    /// As whom we log in at the servers that routes name.
+    pub logins: Logins,
     /// The port of mail exchangers: 25, but in a laboratory.
     pub mx_port: u16,
     /// Whether an MX record may lead to this host. Without it such a destination fails with 5.4.6: whoever
@@ -78,6 +80,7 @@ impl Default for MxOptions {
             own_names: Vec::new(),
             own_addresses: Vec::new(),
             routes: Routes::default(),
+            logins: Logins::default(),
             mx_port: 25,
             allow_loopback: false,
             tls: TlsLevel::Opportunistic.into(),

@@ -8,6 +8,7 @@ use crate::{
     Found, ResolveError, ResolveErrorKind, TlsFailure, TlsFailureKind, TlsLevel, TlsPolicy,
     dane::{self, Said},
     deliver::Deliverer,
+    destination::Scheme,
     observe::{Origin, Report},
     sts::{self, Mode},
     word,
@@ -127,6 +128,21 @@ impl Deliverer {
             chosen.told = format!("{}; REQUIRETLS", chosen.told);
         }
         Ok(chosen)
+    }
+
+    /// The same for a server that a route names: TLS is part of `smtps`, and a password goes to nobody but the
+    /// host that it is for.
+    pub(crate) fn on_route(&self, host: &str, scheme: Scheme, chosen: Chosen) -> Chosen {
+        let has_login = scheme != Scheme::Lmtp && self.options.logins.find(host).is_some();
+        if has_login && !chosen.tls.needs_name() && !is_this_host(host) {
+            let told = format!("verified: a password is set for {host}");
+            return self.verified(Chosen { told, ..chosen });
+        }
+        if scheme == Scheme::Smtps && chosen.tls.allows_clear_text() {
+            let told = format!("encrypted: smtps is set for {host}");
+            return Chosen { tls: TlsPolicy::Encrypted, told, ..chosen };
+        }
+        chosen
     }
 
     /// What the operator asks for, and in which words to tell it.
@@ -279,6 +295,11 @@ impl Deliverer {
     fn verified(&self, chosen: Chosen) -> Chosen {
         Chosen { tls: TlsPolicy::Verified(self.options.authorities.clone()), ..chosen }
     }
+}
+
+/// Whether nobody can listen on the way to a host, or stand in its place, without being on this one.
+fn is_this_host(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]

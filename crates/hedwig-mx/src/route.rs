@@ -8,14 +8,16 @@ use crate::name;
 
 /// The port of SMTP between servers (RFC 5321 §4.5.4.2).
 const SMTP_PORT: u16 = 25;
+/// The port of SMTP over implicit TLS, where mail is handed in (RFC 8314 §7.3).
+const SMTPS_PORT: u16 = 465;
 /// The port that LMTP servers use by custom; RFC 2033 §5 forbids them 25.
 const LMTP_PORT: u16 = 24;
 
 /// A rule of the form `DOMAIN=TARGET`.
 ///
 /// `DOMAIN` is a name, `*.example.com` for all names below it (not itself), or `*` for every other.
-/// `TARGET` is `mx`, `smtp://host:port`, `lmtp://host:port`, `lmtp+unix:///path`, `maildir:///path`,
-/// `fail:TEXT` or `discard`.
+/// `TARGET` is `mx`, `smtp://host:port`, `smtps://host:port`, `lmtp://host:port`, `lmtp+unix:///path`,
+/// `maildir:///path`, `fail:TEXT` or `discard`.
 ///
 /// ```
 /// # use hedwig_mx::{Route, Target};
@@ -47,6 +49,13 @@ pub enum Target {
     Mx,
     /// To this server over SMTP, whatever DNS says of the domain.
     Smtp {
+        /// A name or an address.
+        host: String,
+        /// Its port.
+        port: u16,
+    },
+    /// The same with TLS from the first byte (RFC 8314).
+    Smtps {
         /// A name or an address.
         host: String,
         /// Its port.
@@ -130,14 +139,17 @@ impl FromStr for Target {
         } else if let Some(rest) = text.strip_prefix("smtp://") {
             let (host, port) = host_and_port(rest, SMTP_PORT).map_err(|e| e.within(text))?;
             Ok(Self::Smtp { host, port })
+        } else if let Some(rest) = text.strip_prefix("smtps://") {
+            let (host, port) = host_and_port(rest, SMTPS_PORT).map_err(|e| e.within(text))?;
+            Ok(Self::Smtps { host, port })
         } else if let Some(rest) = text.strip_prefix("lmtp://") {
             let (host, port) = host_and_port(rest, LMTP_PORT).map_err(|e| e.within(text))?;
             Ok(Self::Lmtp { host, port })
         } else {
             Err(RouteError::new(
                 text,
-                "the target should be mx, smtp://host:port, lmtp://host:port, lmtp+unix:///path, \
-                 maildir:///path, fail:TEXT or discard",
+                "the target should be mx, smtp://host:port, smtps://host:port, lmtp://host:port, \
+                 lmtp+unix:///path, maildir:///path, fail:TEXT or discard",
             ))
         }
     }
@@ -256,6 +268,7 @@ impl fmt::Display for Target {
         match self {
             Self::Mx => f.write_str("mx"),
             Self::Smtp { host: name, port } => write!(f, "smtp://{}:{port}", host(name)),
+            Self::Smtps { host: name, port } => write!(f, "smtps://{}:{port}", host(name)),
             Self::Lmtp { host: name, port } => write!(f, "lmtp://{}:{port}", host(name)),
             Self::LmtpUnix { path } => write!(f, "lmtp+unix://{}", path.display()),
             Self::Maildir { path } => write!(f, "maildir://{}", path.display()),
@@ -283,6 +296,7 @@ mod tests {
             "discard",
             "smtp://relay.example:2525",
             "smtp://[2001:db8::1]:25",
+            "smtps://relay.example:4650",
             "lmtp://127.0.0.1:24",
             "lmtp+unix:///run/dovecot/lmtp",
             "maildir:///var/mail/alice",
@@ -295,6 +309,7 @@ mod tests {
     #[test]
     fn ports_have_defaults() {
         assert_eq!(target("smtp://relay"), Target::Smtp { host: "relay".into(), port: 25 });
+        assert_eq!(target("smtps://relay"), Target::Smtps { host: "relay".into(), port: 465 });
         assert_eq!(target("lmtp://[::1]"), Target::Lmtp { host: "::1".into(), port: 24 });
     }
 

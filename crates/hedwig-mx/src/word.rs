@@ -1,7 +1,7 @@
 //! Outcomes that are our own word, not a server's.
 
 use hedwig_envelope::{Class, Outcome, Relay, Reply, Status};
-use hedwig_smtp::client::ConnectionError;
+use hedwig_smtp::client::{ConnectionError, Phase};
 
 use crate::{ResolveError, ResolveErrorKind, policy::Way};
 
@@ -122,6 +122,22 @@ pub(crate) fn of_connection_error(error: &ConnectionError, relay: Relay) -> Outc
         }
         _ => say(Status::transient(4, 2), error.to_string(), Some(relay)),
     }
+}
+
+/// The server does not let us log in. What is wrong with that is ours to mend, so no mail is given up for it.
+pub(crate) fn of_login_error(error: &ConnectionError, relay: Relay) -> Outcome {
+    let status = match error {
+        ConnectionError::Refused { phase: Phase::Authentication, reply }
+            if reply.is_permanent() =>
+        {
+            Status::transient(7, 8)
+        }
+        ConnectionError::NoMechanism { .. } => Status::transient(7, 4),
+        ConnectionError::Untrusted(_) => Status::transient(7, 5),
+        ConnectionError::NoRandomness => Status::transient(3, 0),
+        other => return of_connection_error(other, relay),
+    };
+    say(status, format!("Not logged in at {}: {error}", relay.host), Some(relay))
 }
 
 /// The mail would come back to us (RFC 5321 §5.1).

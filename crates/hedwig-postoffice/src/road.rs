@@ -10,15 +10,19 @@ use hedwig_daemon::{
     settings::{Reading, Setting},
 };
 use hedwig_mx::{
-    HttpsOptions, Keys, MtaSts, Mx, MxOptions, Resolver, ResolverConfigError, Route, TlsLevel,
-    TlsRule, TlsRules, TrustAnchors,
+    HttpsOptions, Keys, Logins, MtaSts, Mx, MxOptions, Resolver, ResolverConfigError, Route,
+    TlsLevel, TlsRule, TlsRules, TrustAnchors,
 };
 
 pub(crate) static ROUTE: Setting = Setting::list("mx", "route", "DOMAIN=TARGET")
     .flag("route")
     .help("Send the mail of DOMAIN (*.name: below it; *: every other) not to its MX but to TARGET: \
-           smtp://host:port, lmtp://host:port, lmtp+unix:///path, maildir:///path, fail:TEXT, discard")
+           smtp://host:port, smtps://host:port, lmtp://host:port, lmtp+unix:///path, maildir:///path, fail:TEXT, discard")
     .example("example.org=lmtp://127.0.0.1:24");
+pub(crate) static CREDENTIALS: Setting = Setting::text("mx", "credentials", "FILE")
+    .help("Log in at the servers that routes name by smtp and smtps: FILE has lines HOST USER PASSWORD, and nobody \
+           but its owner and its group may read it. The server must show a certificate for HOST")
+    .example("/etc/hedwig/smart-hosts");
 pub(crate) static DNS: Setting = Setting::text("dns", "server", "ADDR")
     .flag("dns")
     .help("Ask this name server and not the system's")
@@ -74,7 +78,7 @@ pub struct RoadOptions {
     pub keys: Keys,
     /// Where they lie, to be read again when they change.
     pub key_directory: Option<PathBuf>,
-    /// The routes and the rules on TLS, to be told.
+    /// The routes, the logins and the rules on TLS, to be told.
     told: Vec<String>,
 }
 
@@ -82,6 +86,7 @@ impl RoadOptions {
     /// Reads the settings of sections `[mx]`, `[dns]` and `[dkim]`.
     pub fn read(read: &mut Reading<'_>, hostname: Option<&Hostname>) -> Option<Self> {
         let routes = read.many::<RouteText>(&ROUTE);
+        let logins = read_logins(read);
         let name_server = read.optional::<NameServer>(&DNS);
         let mx_port = read.one(&PORT);
         let allow_loopback = read.one(&ALLOW_LOOPBACK);
@@ -99,6 +104,7 @@ impl RoadOptions {
             hello_name: hostname?.to_string(),
             own_addresses: own_addresses?,
             routes: routes.iter().map(|route| route.route.clone()).collect(),
+            logins: logins?,
             mx_port: mx_port?,
             allow_loopback: allow_loopback?,
             tls: TlsRules::new(tls?, tls_domains.clone()?),
@@ -110,6 +116,9 @@ impl RoadOptions {
         warn_of_dane(read, tls?, &tls_domains.clone()?, trust_anchors.as_ref()?.is_some());
         let mut told: Vec<String> =
             routes.into_iter().map(|route| format!("route: {}", route.text)).collect();
+        for (host, user) in mx.logins.users() {
+            told.push(format!("login: {user} at {host}"));
+        }
         told.push(format!("TLS: {}", tls?));
         told.extend(tls_domains?.iter().map(|rule| format!("TLS: {rule}")));
         Some(Self {
@@ -199,6 +208,13 @@ fn read_trust_anchors(read: &mut Reading<'_>) -> Option<Option<TrustAnchors>> {
     });
     let anchors = anchors.map_err(|problem| read.wrong(&TRUST_ANCHORS, problem)).ok()?;
     Some(dane.then_some(anchors))
+}
+
+fn read_logins(read: &mut Reading<'_>) -> Option<Logins> {
+    match read.optional::<PathBuf>(&CREDENTIALS)? {
+        None => Some(Logins::default()),
+        Some(file) => Logins::load(&file).map_err(|error| read.wrong(&CREDENTIALS, error)).ok(),
+    }
 }
 
 fn read_keys(read: &mut Reading<'_>, directory: Option<PathBuf>) -> Option<Keys> {

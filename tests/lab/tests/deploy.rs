@@ -100,6 +100,9 @@ fn etc() -> TempDir {
         write(name, &key);
     }
     write("users", "");
+    write("smart-hosts", "relay.example.org hedwig example\n");
+    let mode = fs::Permissions::from_mode(0o600);
+    fs::set_permissions(etc.path().join("smart-hosts"), mode).expect("it is ours");
     // The key of RFC 8080 §6.1, as if it were the root's.
     write("root.key", ". IN DNSKEY 257 3 15 l02Woi0iS8Aa25FQkUd9RMzZHJpBoRQwAQEX1SxZJA4=\n");
     fs::create_dir_all(etc.path().join("dkim/example.org")).expect("made");
