@@ -58,7 +58,7 @@ impl Authenticator for Directory {
 #[derive(Clone)]
 enum Tls {
     Never,
-    StartTls(Arc<ServerConfig>),
+    Explicit(Arc<ServerConfig>),
     Implicit(Arc<ServerConfig>),
 }
 
@@ -90,7 +90,7 @@ impl SmartHost {
             .options(options);
         let serve = match tls {
             Tls::Never => serve,
-            Tls::StartTls(config) => serve.tls(config),
+            Tls::Explicit(config) => serve.tls(config),
             Tls::Implicit(config) => serve.implicit_tls(config),
         };
         tokio::spawn(serve.into_future());
@@ -137,7 +137,7 @@ async fn by(target: &str, login: &str) -> (Mx, Dns) {
 async fn a_smart_host_learns_who_we_are_after_starttls_and_from_the_first_byte() {
     let config = certificate("relay.example");
     for (scheme, tls) in
-        [("smtp", Tls::StartTls(config.clone())), ("smtps", Tls::Implicit(config.clone()))]
+        [("smtp", Tls::Explicit(config.clone())), ("smtps", Tls::Implicit(config.clone()))]
     {
         for mechanism in [Mechanism::ScramSha256, Mechanism::Plain, Mechanism::Login] {
             let host = SmartHost::start(tls.clone(), &[mechanism]).await;
@@ -160,7 +160,7 @@ async fn a_smart_host_learns_who_we_are_after_starttls_and_from_the_first_byte()
 #[tokio::test]
 async fn a_wrong_password_is_ours_to_mend_so_the_mail_waits() {
     for mechanism in [Mechanism::ScramSha256, Mechanism::Plain] {
-        let tls = Tls::StartTls(certificate("relay.example"));
+        let tls = Tls::Explicit(certificate("relay.example"));
         let host = SmartHost::start(tls, &[mechanism]).await;
         let target = format!("smtp://relay.example:{}", host.port);
         let (mx, _dns) = by(&target, "relay.example alice looking glass").await;
@@ -175,7 +175,7 @@ async fn a_wrong_password_is_ours_to_mend_so_the_mail_waits() {
 #[tokio::test]
 async fn nobody_but_the_host_of_the_certificate_is_shown_a_password() {
     for (scheme, tls) in [
-        ("smtp", Tls::StartTls(certificate("other.example"))),
+        ("smtp", Tls::Explicit(certificate("other.example"))),
         ("smtps", Tls::Implicit(certificate("other.example"))),
         ("smtp", Tls::Never),
     ] {
@@ -199,7 +199,7 @@ async fn a_password_may_go_in_clear_text_within_this_host() {
 
 #[tokio::test]
 async fn a_mail_exchanger_of_the_same_name_gets_no_password() {
-    let host = SmartHost::start(Tls::StartTls(certificate("relay.example")), &[Mechanism::Plain]);
+    let host = SmartHost::start(Tls::Explicit(certificate("relay.example")), &[Mechanism::Plain]);
     let host = host.await;
     let dns = Dns::start().await.unwrap();
     dns.mx("example.com", 10, "relay.example").await;

@@ -41,6 +41,9 @@ pub enum CredentialsError {
     Password,
 }
 
+/// What a password is enough for, the best first. Channel binding is not among what a client does here.
+const BY_PASSWORD: [Mechanism; 3] = [Mechanism::ScramSha256, Mechanism::Plain, Mechanism::Login];
+
 /// The client's side of one authentication, by one mechanism: the counterpart of [`Exchange`](super::Exchange).
 ///
 /// Say [`initial`](Self::initial), answer each challenge with [`respond`](Self::respond), and believe a success
@@ -88,8 +91,7 @@ impl Responder {
         let is_offered = |mechanism: &Mechanism| {
             offered.iter().any(|name| name.eq_ignore_ascii_case(mechanism.name()))
         };
-        let mechanism = Mechanism::ALL.into_iter().filter(|it| *it != Mechanism::OAuthBearer);
-        let mechanism = mechanism.into_iter().find(is_offered)?;
+        let mechanism = BY_PASSWORD.into_iter().find(is_offered)?;
         let step = match mechanism {
             Mechanism::ScramSha256 => Step::First(ServerFirst::awaited(
                 &credentials.user,
@@ -97,7 +99,7 @@ impl Responder {
                 nonce,
             )),
             Mechanism::Login => Step::LoginUser(credentials.clone()),
-            Mechanism::Plain | Mechanism::OAuthBearer => Step::Plain(credentials.clone()),
+            _ => Step::Plain(credentials.clone()),
         };
         Some(Self { mechanism, step })
     }
@@ -215,7 +217,10 @@ mod tests {
         let chosen = |names| {
             Responder::strongest(&offered(names), &alice(), "n").map(|chosen| chosen.mechanism())
         };
-        assert_eq!(chosen("LOGIN PLAIN SCRAM-SHA-256"), Some(Mechanism::ScramSha256));
+        assert_eq!(
+            chosen("SCRAM-SHA-256-PLUS LOGIN PLAIN SCRAM-SHA-256"),
+            Some(Mechanism::ScramSha256)
+        );
         assert_eq!(chosen("LOGIN plain"), Some(Mechanism::Plain));
         assert_eq!(chosen("CRAM-MD5 LOGIN"), Some(Mechanism::Login));
         assert_eq!(chosen("OAUTHBEARER CRAM-MD5"), None);
