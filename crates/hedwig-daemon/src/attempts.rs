@@ -91,6 +91,7 @@ fn log_outcome(id: MailId, recipient: &Recipient, delay: f64, outcome: &Outcome)
         %id,
         to = %recipient.address,
         relay = relay_text(relay),
+        source = relay.and_then(|relay| relay.source).map(tracing::field::display),
         tls = relay.and_then(|relay| relay.tls.as_deref()),
         tls_policy = relay.and_then(|relay| relay.tls_policy.as_deref()),
         delay,

@@ -1,4 +1,4 @@
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -102,6 +102,9 @@ pub struct Relay {
     /// The address and port that were spoken to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<SocketAddr>,
+    /// The address of ours that it was spoken to from; `None` where the system chose it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<IpAddr>,
     /// The TLS version and cipher suite; `None` in clear text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<String>,
@@ -114,6 +117,6 @@ impl Relay {
     /// A server of which nothing but the name is known.
     #[must_use]
     pub fn of(host: impl Into<String>) -> Self {
-        Self { host: host.into(), address: None, tls: None, tls_policy: None }
+        Self { host: host.into(), address: None, source: None, tls: None, tls_policy: None }
     }
 }

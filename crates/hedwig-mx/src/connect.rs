@@ -20,8 +20,8 @@ use tokio::{
 use tower::ServiceExt;
 
 use crate::{
-    MxOptions, TlsFailure, TlsFailureKind, TlsPolicy, authorities::Verdict, destination::Scheme,
-    word,
+    MxOptions, Source, TlsFailure, TlsFailureKind, TlsPolicy, authorities::Verdict,
+    destination::Scheme, word,
 };
 
 /// One place to deliver to, and under which terms. Connections to equal endpoints serve each other's mails.
@@ -32,6 +32,8 @@ pub(crate) struct Endpoint {
     pub(crate) place: Place,
     pub(crate) scheme: Scheme,
     pub(crate) tls: TlsPolicy,
+    /// Which of our addresses it is reached from; `None` is the system's choice.
+    pub(crate) source: Option<Source>,
     /// Whether DNS led here, which must not lead to ourselves; a route may.
     pub(crate) found_in_dns: bool,
 }
@@ -58,7 +60,8 @@ impl Endpoint {
             Place::Tcp(address) => Some(*address),
             Place::Unix(_) => None,
         };
-        Relay { address, ..Relay::of(self.host.clone()) }
+        let source = self.source.as_ref().map(|source| source.address);
+        Relay { address, source, ..Relay::of(self.host.clone()) }
     }
 }
 
@@ -259,7 +262,10 @@ impl Connector {
                 (Place::Tcp(address), Some(dialer)) => {
                     Socket::Dialed(dialer.clone().oneshot(*address).await?)
                 }
-                (Place::Tcp(address), None) => Socket::Tcp(self.open_tcp(*address).await?),
+                (Place::Tcp(address), None) => {
+                    let source = endpoint.source.as_ref().map(|source| source.address);
+                    Socket::Tcp(open_tcp(*address, source).await?)
+                }
                 (Place::Unix(path), _) => Socket::Unix(UnixStream::connect(path).await?),
             })
         };
@@ -268,26 +274,10 @@ impl Connector {
         opened.map_err(|error| no_connection(endpoint, &error))
     }
 
-    async fn open_tcp(&self, address: SocketAddr) -> io::Result<TcpStream> {
-        let source: Option<IpAddr> = match address {
-            SocketAddr::V4(_) => self.options.source_ipv4.map(IpAddr::from),
-            SocketAddr::V6(_) => self.options.source_ipv6.map(IpAddr::from),
-        };
-        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
-        // A kernel without IPv6 has no such sockets.
-        let socket =
-            socket.map_err(|error| io::Error::new(io::ErrorKind::NetworkUnreachable, error))?;
-        // Commands are written in one piece: waiting for more only costs time.
-        socket.set_nodelay(true)?;
-        if let Some(source) = source {
-            socket.bind((source, 0).into())?;
-        }
-        socket.connect(address).await
-    }
-
     fn client_options(&self, endpoint: &Endpoint) -> ClientOptions {
+        let hello_name = endpoint.source.as_ref().and_then(|source| source.hello_name.as_ref());
         ClientOptions {
-            hello_name: self.options.hello_name.clone(),
+            hello_name: hello_name.unwrap_or(&self.options.hello_name).clone(),
             protocol: match endpoint.scheme {
                 Scheme::Lmtp => Dialect::Lmtp,
                 Scheme::Smtp | Scheme::Smtps => Dialect::Smtp,
@@ -297,6 +287,19 @@ impl Connector {
             ..ClientOptions::default()
         }
     }
+}
+
+async fn open_tcp(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    // A kernel without IPv6 has no such sockets.
+    let socket =
+        socket.map_err(|error| io::Error::new(io::ErrorKind::NetworkUnreachable, error))?;
+    // Commands are written in one piece: waiting for more only costs time.
+    socket.set_nodelay(true)?;
+    if let Some(source) = source {
+        socket.bind((source, 0).into())?;
+    }
+    socket.connect(address).await
 }
 
 /// A connection from an address to itself: the address is one of this host's.

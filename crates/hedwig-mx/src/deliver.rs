@@ -1,19 +1,24 @@
 //! One mail to one destination: host after host, until every recipient has its outcome.
 
-use std::{net::IpAddr, path::Path, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    sync::Arc,
+};
 
 use futures_util::future::join_all;
 use hedwig_envelope::{Content, Envelope, Outcome};
 use hedwig_smtp::client::{ConnectionError, Phase, SendError};
 
 use crate::{
-    MxHost, MxOptions, Resolver, TlsPolicy,
+    MxHost, MxOptions, Resolver, Source, TlsPolicy,
     connect::{ConnectError, Connected, Connector, Endpoint, Place, Socket},
     destination::Scheme,
     hosts,
     policy::{Chosen, Forbidden, Way},
     pool::{Pool, Pooled},
     race::race,
+    source,
     sts::Policies,
     transaction::{Transaction, Weight},
     word,
@@ -141,6 +146,7 @@ impl Deliverer {
         let endpoint = |address: IpAddr| Endpoint {
             host: host.to_owned(),
             place: Place::Tcp((address, port).into()),
+            source: self.source_for((address, port).into()),
             scheme,
             tls: chosen.tls.clone(),
             found_in_dns: false,
@@ -166,6 +172,7 @@ impl Deliverer {
         let endpoint = Endpoint {
             host: "localhost".into(),
             place: Place::Unix(path.to_owned()),
+            source: None,
             scheme: Scheme::Lmtp,
             tls: TlsPolicy::Never,
             found_in_dns: false,
@@ -184,6 +191,7 @@ impl Deliverer {
         let endpoint = |address: &IpAddr| Endpoint {
             host: host.to_owned(),
             place: Place::Tcp((*address, self.options.mx_port).into()),
+            source: self.source_for((*address, self.options.mx_port).into()),
             scheme: Scheme::Smtp,
             tls: chosen.tls.clone(),
             found_in_dns: true,
@@ -305,11 +313,16 @@ impl Deliverer {
         })
     }
 
+    fn source_for(&self, address: SocketAddr) -> Option<Source> {
+        source::choose(&self.options.sources, address).cloned()
+    }
+
     /// Whether mail to this address would come back to us.
     fn is_us(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         let of_this_host = address.is_loopback() || address.is_unspecified();
         self.options.own_addresses.iter().any(|own| own.to_canonical() == address)
+            || self.options.sources.iter().any(|own| own.address == address)
             || (of_this_host && !self.options.allow_loopback)
     }
 }

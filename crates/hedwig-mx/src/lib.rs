@@ -21,6 +21,7 @@ mod race;
 mod resolve_error;
 mod resolver;
 mod route;
+mod source;
 mod sts;
 mod tls;
 mod tls_rules;
@@ -41,6 +42,7 @@ pub use options::{Dialer, MxOptions};
 pub use resolve_error::{ResolveError, ResolveErrorKind, ResolverConfigError};
 pub use resolver::{Found, MxHost, Resolver};
 pub use route::{Route, RouteError, Routes, Target};
+pub use source::{Source, SourceError};
 pub use sts::{
     FetchError, Fetching, MtaSts, POLICY_BYTES_MAX, PolicyError, PolicyFetcher, StsPolicy,
 };

@@ -45,6 +45,7 @@ impl Mx {
     pub fn new(resolver: Resolver, options: MxOptions) -> Self {
         let options = Arc::new(options);
         let names = options.own_names.iter().chain([&options.hello_name]);
+        let names = names.chain(options.sources.iter().filter_map(|it| it.hello_name.as_ref()));
         let own_names = names.filter_map(|own| name::to_ascii(own)).map(|own| own.into_owned());
         let deliverer = Deliverer {
             resolver,

@@ -1,6 +1,6 @@
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -8,7 +8,7 @@ use std::{
 use hedwig_smtp::{BoxStream, client::TimeLimits};
 use tower::util::BoxCloneSyncService;
 
-use crate::{Authorities, Logins, MtaSts, Routes, TlsLevel, TlsObserver, TlsRules};
+use crate::{Authorities, Logins, MtaSts, Routes, Source, TlsLevel, TlsObserver, TlsRules};
 
 /// Makes a connection to an address.
 pub type Dialer = BoxCloneSyncService<SocketAddr, BoxStream, io::Error>;
@@ -42,10 +42,10 @@ pub struct MxOptions {
     pub mta_sts: Option<MtaSts>,
     /// Who is told how TLS went on each connection, for reports (RFC 8460).
     pub tls_observer: Option<Arc<dyn TlsObserver>>,
-    /// The address that IPv4 connections come from.
-    pub source_ipv4: Option<Ipv4Addr>,
-    /// The address that IPv6 connections come from.
-    pub source_ipv6: Option<Ipv6Addr>,
+    /// The addresses that connections come from: for each host that a mail is offered to, one is chosen at random
+    /// by its weight, and a connection that waits is used again for a mail that the same source was chosen for.
+    /// Where none has the family of the server's address, the system chooses.
+    pub sources: Vec<Source>,
     /// What makes connections to addresses in the place of TCP: through a tunnel, say, or within a test's
     /// memory. `None`, and TCP does.
     pub dialer: Option<Dialer>,
@@ -88,8 +88,7 @@ impl Default for MxOptions {
             dane: true,
             mta_sts: None,
             tls_observer: None,
-            source_ipv4: None,
-            source_ipv6: None,
+            sources: Vec::new(),
             dialer: None,
             hosts_max: 10,
             addresses_max: 10,

@@ -5,7 +5,7 @@ mod support;
 
 use std::fs;
 
-use hedwig_mx::MxOptions;
+use hedwig_mx::{MxOptions, Source};
 use support::{Dns, Manners, Server, deliver, host, loopback, mail, mx, options, outcomes, short};
 
 async fn routed<const N: usize>(rules: [&str; N]) -> (hedwig_mx::Mx, Dns) {
@@ -31,7 +31,8 @@ async fn all_domains_of_a_smart_host_share_a_transaction() {
 async fn connections_come_from_the_source_address() {
     let (dns, server) = (Dns::start().await.unwrap(), Server::start(Manners::default()).await);
     let source = std::net::Ipv4Addr::new(127, 0, 0, 77);
-    let options = MxOptions { source_ipv4: Some(source), ..options(server.address.port()) };
+    let sources = vec![Source::of(source.into())];
+    let options = MxOptions { sources, ..options(server.address.port()) };
     assert_eq!(short(&deliver(&mx(&dns, options), ["a@[127.0.0.1]"]).await[0]), "done 2.0.0");
     assert_eq!(server.taken()[0].client, Some(source.into()));
 }

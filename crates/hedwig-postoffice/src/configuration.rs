@@ -57,6 +57,7 @@ pub static SCOPE: Scope = Scope {
         &DANE,
         &MTA_STS,
         &OWN_ADDRESSES,
+        &SOURCE,
         &SOURCE_IPV4,
         &SOURCE_IPV6,
         &DKIM_KEYS,

@@ -1,6 +1,6 @@
 use std::{
     fs,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
     str::FromStr,
 };
@@ -59,6 +59,11 @@ pub(crate) static SOURCE_IPV4: Setting = Setting::text("mx", "source_ipv4", "IP"
 pub(crate) static SOURCE_IPV6: Setting = Setting::text("mx", "source_ipv6", "IP")
     .help("The address that IPv6 connections come from")
     .example("2001:db8::1");
+pub(crate) static SOURCE: Setting = Setting::list("mx", "source", "IP [weight=N] [hello=NAME]")
+    .help("The addresses that connections come from, before source_ipv4 and source_ipv6: one of the server's \
+            family is chosen for each mail, N times as often as one of weight 1, and says hello as NAME \
+           (else the hostname)")
+    .example("192.0.2.1 weight=3 hello=a.example.org");
 pub(crate) static DKIM_KEYS: Setting = Setting::text("dkim", "keys", "DIR")
     .flag("dkim-keys")
     .help("Sign with the keys in DIR/<domain>/<selector>.pem");
@@ -93,8 +98,7 @@ impl RoadOptions {
         let tls = read.one::<TlsLevel>(&TLS);
         let tls_domains = read.many::<TlsRule>(&TLS_DOMAIN);
         let own_addresses = read.many::<IpAddr>(&OWN_ADDRESSES);
-        let source_ipv4 = read.optional(&SOURCE_IPV4);
-        let source_ipv6 = read.optional(&SOURCE_IPV6);
+        let sources = read_sources(read);
         let mta_sts = read.one(&MTA_STS);
         let trust_anchors = read_trust_anchors(read);
         let key_directory = read.optional::<PathBuf>(&DKIM_KEYS);
@@ -108,8 +112,7 @@ impl RoadOptions {
             mx_port: mx_port?,
             allow_loopback: allow_loopback?,
             tls: TlsRules::new(tls?, tls_domains.clone()?),
-            source_ipv4: source_ipv4?,
-            source_ipv6: source_ipv6?,
+            sources: sources?,
             refuse_crowds: true,
             ..MxOptions::default()
         };
@@ -119,6 +122,7 @@ impl RoadOptions {
         for (host, user) in mx.logins.users() {
             told.push(format!("login: {user} at {host}"));
         }
+        told.extend(mx.sources.iter().map(|source| format!("source: {source}")));
         told.push(format!("TLS: {}", tls?));
         told.extend(tls_domains?.iter().map(|rule| format!("TLS: {rule}")));
         Some(Self {
@@ -208,6 +212,21 @@ fn read_trust_anchors(read: &mut Reading<'_>) -> Option<Option<TrustAnchors>> {
     });
     let anchors = anchors.map_err(|problem| read.wrong(&TRUST_ANCHORS, problem)).ok()?;
     Some(dane.then_some(anchors))
+}
+
+/// Those of the list, and of a family that it lacks the one that is set for it.
+fn read_sources(read: &mut Reading<'_>) -> Option<Vec<Source>> {
+    let sources = read.many::<Source>(&SOURCE);
+    let ipv4 = read.optional::<Ipv4Addr>(&SOURCE_IPV4);
+    let ipv6 = read.optional::<Ipv6Addr>(&SOURCE_IPV6);
+    let (sources, ipv4, ipv6) = (sources?, ipv4?, ipv6?);
+    let single = ipv4.map(IpAddr::from).into_iter().chain(ipv6.map(IpAddr::from));
+    let is_missing = |address: &IpAddr| {
+        !sources.iter().any(|source| source.address.is_ipv4() == address.is_ipv4())
+    };
+    let single: Vec<Source> = single.filter(is_missing).map(Source::of).collect();
+    let sources: Vec<Source> = sources.into_iter().chain(single).collect();
+    Some(sources)
 }
 
 fn read_logins(read: &mut Reading<'_>) -> Option<Logins> {
