@@ -11,7 +11,7 @@ use hedwig_daemon::{
 };
 use hedwig_mx::{
     HttpsOptions, Keys, Logins, MtaSts, Mx, MxOptions, Resolver, ResolverConfigError, Route,
-    TlsLevel, TlsRule, TlsRules, TrustAnchors,
+    Source, TlsLevel, TlsRule, TlsRules, TrustAnchors,
 };
 
 pub(crate) static ROUTE: Setting = Setting::list("mx", "route", "DOMAIN=TARGET")
