@@ -135,6 +135,42 @@ fn check_tells_what_a_right_configuration_amounts_to() {
 }
 
 #[test]
+fn check_tells_the_logins_without_their_passwords_and_the_sources() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let (file, logins) = (path("postoffice.toml"), path("smart-hosts"));
+    std::fs::write(&logins, "relay.example alice open sesame\n").unwrap();
+    let sources = "source = [\"192.0.2.1 weight=3 hello=a.example.org\", \"192.0.2.2\"]";
+    let single = "source_ipv4 = \"192.0.2.9\"\nsource_ipv6 = \"2001:db8::1\"";
+    std::fs::write(&file, format!("[mx]\ncredentials = {logins:?}\n{sources}\n{single}\n"))
+        .unwrap();
+    let check = |mode| {
+        std::fs::set_permissions(&logins, std::fs::Permissions::from_mode(mode)).unwrap();
+        let (code, out, error) = run(&["check", "--hostname", "mx.example.org", "--config", &file]);
+        assert!(!out.contains("sesame") && !error.contains("sesame"), "{out}{error}");
+        (code, out, error)
+    };
+    let (code, out, error) = check(0o600);
+    assert_eq!((code, error.as_str()), (0, ""));
+    for line in [
+        "login: alice at relay.example",
+        "source: 192.0.2.1 weight=3 hello=a.example.org",
+        "source: 192.0.2.2 weight=1",
+        "source: 2001:db8::1 weight=1",
+    ] {
+        assert!(out.lines().any(|found| found == line), "{line} is not in\n{out}");
+    }
+    assert!(!out.contains("192.0.2.9"), "the list has IPv4 addresses of its own");
+    let (code, _, error) = check(0o644);
+    assert_ne!(code, 0);
+    for part in ["mode 0644", "[mx] credentials", logins.as_str()] {
+        assert!(error.contains(part), "{part} is not in {error}");
+    }
+}
+
+#[test]
 fn dane_and_mta_sts_are_on_and_may_be_turned_off() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).display().to_string();
