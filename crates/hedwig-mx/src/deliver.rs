@@ -8,10 +8,10 @@ use std::{
 
 use futures_util::future::join_all;
 use hedwig_envelope::{Content, Envelope, Outcome};
-use hedwig_smtp::client::{ConnectionError, Phase, SendError};
 
 use crate::{
     MxHost, MxOptions, Resolver, Source, TlsPolicy,
+    attempt::{Failure, IsUs, all_not_available, is_unheard, take_down},
     connect::{ConnectError, Connected, Connector, Endpoint, Place, Socket},
     destination::Scheme,
     hosts,
@@ -20,7 +20,7 @@ use crate::{
     race::race,
     source,
     sts::Policies,
-    transaction::{Transaction, Weight},
+    transaction::Transaction,
     word,
 };
 
@@ -325,96 +325,4 @@ impl Deliverer {
             || self.options.sources.iter().any(|own| own.address == address)
             || (of_this_host && !self.options.allow_loopback)
     }
-}
-
-/// The code of a server that closes the connection (RFC 5321 §3.8).
-const SERVICE_NOT_AVAILABLE: u16 = 421;
-
-struct IsUs;
-
-enum Failure {
-    IsUs,
-    NoWay(Box<Outcome>),
-    NoConnection(Box<Outcome>),
-    Broken(Box<SendError>),
-}
-
-impl Failure {
-    fn broken(error: SendError) -> Self {
-        Self::Broken(Box::new(error))
-    }
-
-    fn requiretls_needed(endpoint: &Endpoint) -> Self {
-        Self::NoConnection(Box::new(word::requiretls_needed(endpoint.relay())))
-    }
-}
-
-impl From<ConnectError> for Failure {
-    fn from(error: ConnectError) -> Self {
-        match error {
-            ConnectError::IsUs => Self::IsUs,
-            ConnectError::NoWay(outcome) => Self::NoWay(outcome),
-            ConnectError::Failed(outcome) | ConnectError::Insecure(outcome, _) => {
-                Self::NoConnection(outcome)
-            }
-        }
-    }
-}
-
-/// Takes down what became of the recipients that stand at these places.
-fn take_down(
-    sent: Result<Vec<Outcome>, Failure>,
-    places: Vec<usize>,
-    endpoint: &Endpoint,
-    chosen: &Chosen,
-    mail: &mut Transaction,
-) -> Result<(), IsUs> {
-    let told = |outcome| word::with_policy(outcome, &chosen.told);
-    match sent {
-        Ok(outcomes) => {
-            for (place, outcome) in places.into_iter().zip(outcomes.into_iter().map(told)) {
-                if outcome.answer().reply.code() == SERVICE_NOT_AVAILABLE {
-                    mail.note(outcome);
-                } else {
-                    mail.outcomes[place] = Some(outcome);
-                }
-            }
-        }
-        Err(Failure::IsUs) => return Err(IsUs),
-        Err(Failure::NoWay(outcome)) => {
-            mail.weigh(Weight::NoWay, told(*outcome).unreached());
-        }
-        Err(Failure::NoConnection(outcome)) => {
-            tracing::debug!(host = endpoint.host, reply = %outcome.answer().reply, "next host");
-            let outcome = told(*outcome);
-            // Any other mail would have met the same, unless it asked for less.
-            mail.note(if mail.wishes.required { outcome } else { outcome.unreached() });
-        }
-        Err(Failure::Broken(broken)) => {
-            let outcomes = broken.outcomes.into_iter().map(told);
-            for (place, outcome) in places.into_iter().zip(outcomes) {
-                // After the final dot another server might make a second copy (RFC 1047).
-                if broken.ambiguous || !word::is_transient(&outcome) {
-                    mail.outcomes[place] = Some(outcome);
-                } else {
-                    mail.note(outcome);
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Whether the server was gone, or was just going, before it looked at the mail.
-fn is_unheard(error: &SendError) -> bool {
-    let phase = match &error.error {
-        ConnectionError::Closed { phase } | ConnectionError::Io { phase, .. } => phase,
-        ConnectionError::Refused { phase, reply } if reply.code() == SERVICE_NOT_AVAILABLE => phase,
-        _ => return false,
-    };
-    matches!(phase, Phase::Mail | Phase::Reset | Phase::Idle) && !error.ambiguous
-}
-
-fn all_not_available(outcomes: &[Outcome]) -> bool {
-    outcomes.iter().all(|outcome| outcome.answer().reply.code() == SERVICE_NOT_AVAILABLE)
 }
