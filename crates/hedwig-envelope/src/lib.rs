@@ -15,6 +15,7 @@ mod service;
 mod status;
 mod tracking;
 
+pub mod diagnosis;
 pub mod dsn;
 pub mod header;
 pub mod trace;
@@ -22,12 +23,13 @@ pub mod xtext;
 
 pub use address::{Address, AddressError, Domain, ReversePath};
 pub use content::Content;
+pub use diagnosis::Diagnosis;
 pub use envelope::{Envelope, Recipient};
 pub use id::{MailId, MailIdError};
 pub use jiff::Timestamp;
 pub use layer::{Change, ChangeLayer, adding_received};
 pub use mail::{IdempotencyKey, IdempotencyKeyError, Mail, Origin, Protocol};
-pub use outcome::{Answer, Outcome, Receipt, Relay};
+pub use outcome::{Answer, Handover, Outcome, Receipt, Relay};
 pub use parameters::{
     Body, ByMode, DeliverBy, Hold, MailParameters, Notify, OriginalRecipient, ParameterError,
     Priority, Ret,

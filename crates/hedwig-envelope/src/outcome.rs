@@ -48,7 +48,7 @@ impl Outcome {
         let class = Class::of_reply(reply.code()).unwrap_or(Class::Transient);
         let status = reply.status().filter(|status| status.class == class);
         let status = status.unwrap_or(Status { class, subject: 0, detail: 0 });
-        let answer = Answer { status, reply, relay, ambiguous: false, unreached: false };
+        let answer = Answer::new(status, reply, relay);
         match class {
             Class::Success => Self::Done(answer),
             Class::Transient => Self::Deferred(answer),
@@ -72,6 +72,15 @@ impl Outcome {
         }
         self
     }
+
+    /// The same outcome; if it is a success, the mail was handed over like this.
+    #[must_use]
+    pub fn handed_over(mut self, handover: Handover) -> Self {
+        if let Self::Done(answer) = &mut self {
+            answer.handover = handover;
+        }
+        self
+    }
 }
 
 /// The word on which an [`Outcome`] rests.
@@ -92,6 +101,45 @@ pub struct Answer {
     /// server of it could be reached, or it would not talk with us.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unreached: bool,
+    /// Of success: who reports it to a sender that asked for that.
+    #[serde(default, skip_serializing_if = "Handover::is_internal")]
+    pub handover: Handover,
+}
+
+impl Answer {
+    /// A word that was said plainly, with nothing more to know of it.
+    #[must_use]
+    pub fn new(status: Status, reply: Reply, relay: Option<Relay>) -> Self {
+        Self {
+            status,
+            reply,
+            relay,
+            ambiguous: false,
+            unreached: false,
+            handover: Handover::default(),
+        }
+    }
+}
+
+/// Where a mail is that was taken, and with whom the duty to report success (RFC 3461 §5.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Handover {
+    /// It has not left yet (the other half of Hedwig has it), or goes nowhere: there is nothing to report.
+    #[default]
+    Internal,
+    /// With a server that was told what the sender asked for, and reports what becomes of the mail.
+    TakenOver,
+    /// With a server that makes no such reports.
+    Relayed,
+    /// In the recipient's mailbox.
+    Delivered,
+}
+
+impl Handover {
+    fn is_internal(&self) -> bool {
+        *self == Self::Internal
+    }
 }
 
 /// A server that a mail was given or offered to.

@@ -7,9 +7,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use hedwig_envelope::{Mail, Outcome, Reply, Status, trace};
+use hedwig_envelope::{Handover, Mail, Outcome, Reply, Status, trace};
 
-use crate::{destination::answer_all, word};
+use crate::word;
 
 /// Writes the mail once, and answers for so many recipients.
 ///
@@ -26,7 +26,7 @@ pub(crate) async fn deliver(
     let outcome = match written.unwrap_or_else(|error| Err(io::Error::other(error))) {
         Ok(()) => {
             let reply = Reply::with_status(250, Status::OK, "Written to the Maildir");
-            return answer_all(&reply, recipients);
+            Outcome::of_reply(reply, None).handed_over(Handover::Delivered)
         }
         Err(error) => {
             let status = match error.kind() {

@@ -176,8 +176,7 @@ impl Spool {
         let id = self.request(|reply| Request::Commit { prepared, reply }).await?;
         let text = format!("queued as {id}");
         let reply = Reply::with_status(250, Status::OK, text);
-        let answer =
-            Answer { status: Status::OK, reply, relay: None, ambiguous: false, unreached: false };
+        let answer = Answer::new(Status::OK, reply, None);
         Ok(Receipt::uniform(id, recipients, Outcome::Done(answer)))
     }
 

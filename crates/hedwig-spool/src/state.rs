@@ -307,5 +307,5 @@ fn given_up() -> Answer {
     let status = Status::permanent(7, 0);
     let text = "Given up by the operator of the queue";
     let reply = hedwig_envelope::Reply::with_status(554, status, text);
-    Answer { status, reply, relay: None, ambiguous: false, unreached: false }
+    Answer::new(status, reply, None)
 }

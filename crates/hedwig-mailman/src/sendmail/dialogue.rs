@@ -91,13 +91,7 @@ async fn take(surroundings: &Surroundings, envelope: Envelope, content: Content)
         }
         // One reply stands for all recipients (RFC 5321 §4.2.5): it is stored for some of them.
         Ok(_) | Err(_) => {
-            let outcome = Outcome::Done(Answer {
-                status: Status::OK,
-                reply: taken(id),
-                relay: None,
-                ambiguous: false,
-                unreached: false,
-            });
+            let outcome = Outcome::Done(Answer::new(Status::OK, taken(id), None));
             let replies = replies_for(&Receipt::uniform(id, recipients, outcome), Dialect::Smtp);
             replies.into_iter().next().unwrap_or_else(|| taken(id))
         }

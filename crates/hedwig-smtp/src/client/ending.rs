@@ -53,7 +53,7 @@ impl Session {
         };
         let reply = Reply::with_status(451, status, format!("No reply to {phase}: {cause}"));
         let relay = self.options.relay.clone();
-        Outcome::Deferred(Answer { status, reply, relay, ambiguous, unreached: false })
+        Outcome::Deferred(Answer { ambiguous, ..Answer::new(status, reply, relay) })
     }
 
     pub(super) fn phase(&self) -> Phase {

@@ -184,6 +184,6 @@ pub(super) fn failed(subject: u16, detail: u16, text: impl Into<Cow<'static, str
 impl From<Unsendable> for Outcome {
     fn from(Unsendable { status, text }: Unsendable) -> Self {
         let reply = Reply::with_status(554, status, text);
-        Self::Failed(Answer { status, reply, relay: None, ambiguous: false, unreached: false })
+        Self::Failed(Answer::new(status, reply, None))
     }
 }

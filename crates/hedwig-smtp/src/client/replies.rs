@@ -1,6 +1,6 @@
 //! What each reply of the server's leads to.
 
-use hedwig_envelope::{Outcome, Reply};
+use hedwig_envelope::{Handover, Outcome, Reply};
 
 use super::{
     Cause, Event, Phase, Session,
@@ -97,6 +97,7 @@ impl Session {
     }
 
     fn take_transaction_reply(&mut self, expected: Expected, reply: Reply) {
+        let handover = self.handover();
         let Some(mail) = &mut self.transaction else { return };
         let relay = self.options.relay.clone();
         match expected {
@@ -120,7 +121,7 @@ impl Session {
             _ => {
                 let is_nonsense = reply.code() < 400 && !reply.is_success();
                 self.is_out_of_step |= is_nonsense;
-                let mut outcome = Outcome::of_reply(reply, relay);
+                let mut outcome = Outcome::of_reply(reply, relay).handed_over(handover);
                 if let Outcome::Deferred(answer) = &mut outcome {
                     // It has the content, and nobody knows what it made of it.
                     answer.ambiguous = is_nonsense;
@@ -131,6 +132,16 @@ impl Session {
                     self.expected.push_front(Expected::Content);
                 }
             }
+        }
+    }
+
+    /// Who reports success from here on: a server that offers DSN was told what the sender asked for
+    /// (RFC 3461 §5.2.1); of the others, one that speaks LMTP has put the mail into its mailbox (RFC 2033 §1).
+    fn handover(&self) -> Handover {
+        match self.options.protocol {
+            _ if self.capabilities.dsn => Handover::TakenOver,
+            Dialect::Smtp => Handover::Relayed,
+            Dialect::Lmtp => Handover::Delivered,
         }
     }
 

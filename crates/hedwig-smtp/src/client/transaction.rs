@@ -212,7 +212,7 @@ impl Transaction {
         } else {
             // A success here is none: the server has not seen the content.
             let status = Status::transient(5, 0);
-            Outcome::Deferred(Answer { status, reply, relay, ambiguous: false, unreached: false })
+            Outcome::Deferred(Answer::new(status, reply, relay))
         };
         self.settle_accepted(&outcome);
         if is_refusal { AfterData::Refused } else { AfterData::OutOfStep }

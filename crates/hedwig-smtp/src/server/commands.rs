@@ -289,6 +289,7 @@ impl Session {
         if options.recipients_max > 0 {
             keywords.push(format!("LIMITS RCPTMAX={}", options.recipients_max.min(999_999)));
         }
+        keywords.retain(|keyword| options.dsn || keyword != "DSN");
         if self.starttls && !is_secure {
             keywords.push("STARTTLS".into());
         }

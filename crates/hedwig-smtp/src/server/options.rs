@@ -28,6 +28,9 @@ pub struct ServerOptions {
     pub sender_home_domain: Option<String>,
     /// What happens to a bare CR or LF in a content.
     pub line_endings: LineEndings,
+    /// Whether DSN is offered (RFC 3461). A server that tells nobody of success must not: the client would
+    /// leave that to it.
+    pub dsn: bool,
     /// Whether REQUIRETLS is offered, over TLS (RFC 8689).
     pub require_tls: bool,
     /// Whether MT-PRIORITY is offered (RFC 6710).
@@ -87,6 +90,7 @@ impl Default for ServerOptions {
             home_domain: None,
             sender_home_domain: None,
             line_endings: LineEndings::Refuse,
+            dsn: true,
             require_tls: false,
             mt_priority: false,
             deliver_by: false,

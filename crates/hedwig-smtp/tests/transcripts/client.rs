@@ -4,6 +4,7 @@
 //! - `send MAIL..; RCPT..; RCPT..| CONTENT`, `starttls`, `authenticate USER PASSWORD NONCE`, `reset` and `quit` tell the client what to do;
 //! - `C:` expects exactly these lines to have been sent, and no more;
 //! - `event ...` expects what the client tells;
+//! - `handover ...` expects how the mail that was sent last was handed over, for each recipient;
 //! - `wait SECONDS` lets time pass, `disconnect` ends the connection.
 
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ use super::script::{Script, Step, escape};
 pub(crate) fn play(script: &Script, piece: usize) {
     let now = Instant::now();
     let session = Session::new(options(script), now).unwrap();
-    let mut stage = Stage { session, input: BytesMut::new(), now };
+    let mut stage = Stage { session, input: BytesMut::new(), now, sent: Vec::new() };
     for step in &script.steps {
         let place = format!("{}:{} in pieces of {piece}", script.name, step.line_number);
         stage.play(step, piece, &place);
@@ -34,6 +35,8 @@ struct Stage {
     session: Session,
     input: BytesMut,
     now: Instant,
+    /// What became of the mail that was sent last.
+    sent: Vec<Outcome>,
 }
 
 impl Stage {
@@ -48,8 +51,17 @@ impl Stage {
             }
             "C" => assert_eq!(escape(&self.sent()), escape(&step.text), "{place}"),
             "event" => {
-                let event = self.session.poll_event().map(|event| describe(&event));
+                let event = self.session.poll_event();
+                if let Some(Event::Sent(outcomes)) = &event {
+                    self.sent.clone_from(outcomes);
+                }
+                let event = event.map(|event| describe(&event));
                 assert_eq!(event.as_deref(), Some(step.text()), "{place}");
+            }
+            "handover" => {
+                let handovers = self.sent.iter().map(|outcome| outcome.answer().handover);
+                let handovers: Vec<_> = handovers.map(|handover| format!("{handover:?}")).collect();
+                assert_eq!(handovers.join(", "), step.text(), "{place}");
             }
             "send" => {
                 let (envelope, content) = parse_mail(&step.text);
