@@ -5,7 +5,7 @@
 use hedwig_envelope::{
     Address, Content, Envelope, Mail, MailId, Origin, Outcome, Recipient, Relay, Reply, ReversePath,
     Timestamp,
-    dsn::{Action, Report},
+    dsn::{Action, Report, Told},
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -35,8 +35,7 @@ fuzz_target!(|input: &str| {
         let report = Report {
             reporting_mta: "mail.example",
             mail: &mail,
-            action,
-            recipients: &[(0, outcome.answer())],
+            recipients: &[Told { unasked: true, ..Told::new(0, action, outcome.answer()) }],
             retry_until: Some(now),
         };
         let Some(report) = report.to_mail(MailId::new(now, 2), now) else { continue };

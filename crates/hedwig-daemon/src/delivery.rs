@@ -162,7 +162,7 @@ impl Options {
             schedule: self.schedule,
             concurrency: self.concurrency,
             delay_warning: self.delay_warning,
-            reporter: Some(reporter(hostname)),
+            reporter: Some(reporter(hostname, self.schedule.expiry)),
             ..CourierOptions::default()
         }
     }

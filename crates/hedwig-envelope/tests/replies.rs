@@ -20,7 +20,7 @@ fn replies_in_the_field_mean_what_their_operators_say() {
     let (mut wrong, mut count) = (Vec::new(), 0);
     for line in lines {
         let (expected, said) = line.split_once(' ').unwrap();
-        let relay = Relay { host: "mx.example".into(), address: None, tls: None };
+        let relay = Relay::of("mx.example");
         let outcome = Outcome::of_reply(reply(said.trim_start()), Some(relay));
         let found = Diagnosis::of(outcome.answer()).unwrap();
         if found.name() != expected {

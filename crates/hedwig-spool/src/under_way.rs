@@ -157,13 +157,8 @@ impl Engine {
         let (token, _) = self.leases.grant(key, unit, None, self.now, self.options.lease);
         let status = Status::transient(4, 2);
         let text = "This attempt was cut short when the queue's process ended: the server may have taken the mail";
-        let answer = Answer {
-            status,
-            reply: Reply::with_status(451, status, text),
-            relay: None,
-            ambiguous: true,
-            unreached: false,
-        };
+        let reply_text = Reply::with_status(451, status, text);
+        let answer = Answer { ambiguous: true, ..Answer::new(status, reply_text, None) };
         let outcome = |position| (position, Outcome::Deferred(answer.clone()));
         let settlement = Settlement {
             mail: key.0,

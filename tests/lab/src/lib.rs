@@ -4,6 +4,7 @@ mod error;
 #[cfg(feature = "daemons")]
 mod house;
 mod process;
+mod report;
 mod wait;
 #[cfg(feature = "daemons")]
 mod world;
@@ -33,6 +34,7 @@ pub use process::{PATIENCE, Process};
 #[cfg(feature = "daemons")]
 pub use program::{Half, Program};
 pub use receiver::{Receiver, Step};
+pub use report::read_report;
 pub use wait::eventually;
 #[cfg(feature = "daemons")]
 pub use world::{SENDER, SENDER_DOMAIN, World, loopback_address};

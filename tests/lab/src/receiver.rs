@@ -67,6 +67,17 @@ impl Receiver {
     /// # Errors
     /// When the address is in use.
     pub async fn start_at(address: SocketAddr) -> Result<Self> {
+        Self::start_with(address, |options| options).await
+    }
+
+    /// A server at this address whose options `change` alters.
+    ///
+    /// # Errors
+    /// When the address is in use.
+    pub async fn start_with(
+        address: SocketAddr,
+        change: impl FnOnce(ServerOptions) -> ServerOptions,
+    ) -> Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let script: Arc<Mutex<Script>> = Arc::new(Mutex::new(Box::new(|_| None)));
@@ -82,7 +93,7 @@ impl Receiver {
             connections_per_address_max: 10_000,
             ..ServerOptions::default()
         };
-        let server = serve(listener, policy, keeper).options(options).into_future();
+        let server = serve(listener, policy, keeper).options(change(options)).into_future();
         let server = tokio::spawn(async move {
             if let Err(error) = server.await {
                 eprintln!("the lab's receiving server stopped: {error}");

@@ -38,8 +38,21 @@ impl World {
         domains: &[&str],
         change: impl FnOnce(HouseOptions) -> HouseOptions,
     ) -> Result<Self> {
-        let dns = Dns::start().await?;
         let receiver = Receiver::start_at(SocketAddr::from((loopback_address(), 0))).await?;
+        Self::with_receiver(program, domains, receiver, change).await
+    }
+
+    /// The same, with a receiver that the test has made.
+    ///
+    /// # Errors
+    /// With the log of the daemon that does not start.
+    pub async fn with_receiver(
+        program: &Program,
+        domains: &[&str],
+        receiver: Receiver,
+        change: impl FnOnce(HouseOptions) -> HouseOptions,
+    ) -> Result<Self> {
+        let dns = Dns::start().await?;
         for domain in domains.iter().chain([&SENDER_DOMAIN]) {
             dns.mail_domain(domain, receiver.address().ip()).await;
         }

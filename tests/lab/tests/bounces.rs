@@ -1,41 +1,8 @@
 //! Whoever sent a mail that cannot be delivered is told, once, in a form that other programs read.
 
-use std::process::Stdio;
-
 use hedwig_envelope::{Mail, Reply, ReversePath, Status};
-use hedwig_lab::{Client, Program, Result, SENDER, Submission, World};
+use hedwig_lab::{Client, Program, Result, SENDER, Submission, World, read_report};
 use serde_json::Value;
-use tokio::{io::AsyncWriteExt, process::Command};
-
-/// Reads a report with Python's email package.
-async fn read_report(message: &[u8]) -> Result<Value> {
-    const SCRIPT: &str = "
-import email, email.policy, json, sys
-report = email.message_from_bytes(sys.stdin.buffer.read(), policy=email.policy.default)
-text, status, returned = report.iter_parts()
-fields = [dict(part.items()) for part in status.get_payload()]
-json.dump({
-    'type': report.get_content_type(),
-    'report_type': report['Content-Type'].params.get('report-type'),
-    'from': str(report['From']), 'to': str(report['To']), 'subject': str(report['Subject']),
-    'auto_submitted': str(report['Auto-Submitted']),
-    'defects': [repr(defect) for part in report.walk() for defect in part.defects],
-    'parts': [part.get_content_type() for part in report.iter_parts()],
-    'text': text.get_content(),
-    'per_message': fields[0], 'per_recipient': fields[1:],
-    'returned': returned.as_string(),
-}, sys.stdout)
-";
-    let mut child = Command::new("/usr/bin/python3")
-        .args(["-c", SCRIPT])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()?;
-    child.stdin.take().expect("a pipe").write_all(message).await?;
-    let output = child.wait_with_output().await?;
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(message));
-    Ok(serde_json::from_slice(&output.stdout)?)
-}
 
 fn recipients(mail: &Mail) -> Vec<String> {
     mail.envelope.recipients.iter().map(|recipient| recipient.address.to_string()).collect()

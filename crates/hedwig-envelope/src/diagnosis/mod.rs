@@ -155,7 +155,7 @@ mod tests {
     use crate::{Relay, Reply, Status};
 
     fn outcome(code: u16, status: Option<&str>, text: &str, theirs: bool) -> Outcome {
-        let relay = Relay { host: "mx.example".into(), address: None, tls: None };
+        let relay = Relay::of("mx.example");
         let status: Option<Status> = status.map(|status| status.parse().unwrap());
         Outcome::of_reply(Reply::new(code, status, text.to_owned()), theirs.then_some(relay))
     }
