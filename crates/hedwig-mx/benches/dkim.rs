@@ -2,7 +2,7 @@
 #![allow(missing_docs, reason = "criterion's macros write an undocumented function")]
 #![allow(clippy::unwrap_used, reason = "a benchmark may stop at an error")]
 
-#[path = "../tests/support/keys.rs"]
+#[path = "../tests/suite/support/keys.rs"]
 mod keys;
 
 use std::hint::black_box;

@@ -1,0 +1,110 @@
+//! Clients that come through a proxy, or through a Unix socket.
+
+use std::{
+    future::IntoFuture,
+    net::{IpAddr, SocketAddr},
+};
+
+use crate::support::{Inbox, content, envelope, listener};
+use hedwig_envelope::{BoxError, Mail, Outcome, Receipt, Reply};
+use hedwig_smtp::{
+    ClientOptions, Dialect, ServerOptions,
+    client::Connection,
+    policy::{LoopbackOnly, allow_all},
+    serve,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpStream, UnixListener, UnixStream},
+};
+
+/// A server for whom loopback is where proxies are, with room for one connection of each client.
+async fn server() -> (SocketAddr, Inbox) {
+    let (listener, address) = listener().await;
+    let inbox = Inbox::default();
+    let options = ServerOptions { connections_per_address_max: 1, ..Default::default() };
+    let serve = serve(listener, LoopbackOnly, inbox.service())
+        .options(options)
+        .proxy_protocol(|address: IpAddr| address.is_loopback());
+    tokio::spawn(serve.into_future());
+    (address, inbox)
+}
+
+async fn through_a_proxy(address: SocketAddr, header: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(header).await.unwrap();
+    stream
+}
+
+async fn first_bytes(mut stream: TcpStream) -> String {
+    let mut bytes = [0; 4];
+    let length = stream.read(&mut bytes).await.unwrap_or(0);
+    String::from_utf8_lossy(&bytes[..length]).into_owned()
+}
+
+#[tokio::test]
+async fn the_policy_and_the_limits_see_the_client_and_not_the_proxy() {
+    let (address, inbox) = server().await;
+    let stranger = b"PROXY TCP4 192.0.2.1 198.51.100.2 4711 25\r\n";
+    let stream = through_a_proxy(address, stranger).await;
+    let mut connection = Connection::greet(stream, ClientOptions::default()).await.unwrap();
+    let refused = connection.send(&envelope(&["b@example.net"]), &content("x\r\n")).await.unwrap();
+    assert!(matches!(refused[..], [Outcome::Failed(_)]), "{refused:?}");
+
+    let same_client = through_a_proxy(address, stranger).await;
+    assert_eq!(first_bytes(same_client).await, "421 ", "it has one connection already");
+    let other = through_a_proxy(address, b"PROXY TCP4 192.0.2.9 198.51.100.2 4711 25\r\n").await;
+    assert_eq!(first_bytes(other).await, "220 ");
+
+    let local = b"PROXY TCP6 ::1 ::1 4711 25\r\n";
+    let stream = through_a_proxy(address, local).await;
+    let mut connection = Connection::greet(stream, ClientOptions::default()).await.unwrap();
+    connection.send(&envelope(&["b@example.net"]), &content("x\r\n")).await.unwrap();
+    let origin = inbox.take().pop().unwrap().origin;
+    assert_eq!(origin.client, Some("[::1]:4711".parse().unwrap()));
+}
+
+#[tokio::test]
+async fn a_proxy_that_does_not_say_for_whom_it_comes_is_hung_up_on() {
+    let (address, _inbox) = server().await;
+    for header in ["EHLO client.example\r\n", "PROXY UNKNOWN\r\n", "QUIT\r\nQUIT\r\nQUIT\r\n"] {
+        let stream = through_a_proxy(address, header.as_bytes()).await;
+        assert_eq!(first_bytes(stream).await, "", "{header}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_is_no_proxy_sends_a_header_in_vain() {
+    let (listener, address) = listener().await;
+    let serve = serve(listener, allow_all(), Inbox::default().service())
+        .proxy_protocol(|address| address == IpAddr::from([192, 0, 2, 1]));
+    tokio::spawn(serve.into_future());
+    let mut stream = through_a_proxy(address, b"PROXY TCP6 ::1 ::1 4711 25\r\nQUIT\r\n").await;
+    let mut said = String::new();
+    stream.read_to_string(&mut said).await.unwrap();
+    assert!(said.starts_with("220 ") && said.contains("\r\n500 5.5.1 "), "{said}");
+}
+
+#[tokio::test]
+async fn lmtp_over_a_unix_socket_has_a_reply_for_each_recipient() {
+    let directory = std::env::temp_dir().join(format!("hedwig-lmtp-{}", fastrand::u64(..)));
+    std::fs::create_dir(&directory).unwrap();
+    let path = directory.join("lmtp");
+    let listener = UnixListener::bind(&path).unwrap();
+    let service = tower::service_fn(|mail: Mail| async move {
+        assert_eq!(mail.origin.client, None);
+        let outcome = |code| Outcome::of_reply(Reply::new(code, None, "says the mailbox"), None);
+        Ok::<_, BoxError>(Receipt { id: mail.id, outcomes: vec![outcome(250), outcome(550)] })
+    });
+    let options = ServerOptions { protocol: Dialect::Lmtp, ..Default::default() };
+    tokio::spawn(serve(listener, LoopbackOnly, service).options(options).into_future());
+
+    let stream = UnixStream::connect(&path).await.unwrap();
+    let options = ClientOptions { protocol: Dialect::Lmtp, ..Default::default() };
+    let mut connection = Connection::greet(stream, options).await.unwrap();
+    let to = envelope(&["b@example.net", "c@example.net"]);
+    let outcomes = connection.send(&to, &content("x\r\n")).await.unwrap();
+    assert!(matches!(outcomes[..], [Outcome::Done(_), Outcome::Failed(_)]), "{outcomes:?}");
+    connection.quit().await;
+    std::fs::remove_dir_all(&directory).unwrap();
+}

@@ -1,0 +1,115 @@
+//! What happens when the other side is silent, in virtual time (RFC 5321 §4.5.3.2).
+
+use std::time::Duration;
+
+use crate::support::{content, envelope};
+use hedwig_smtp::{
+    ClientOptions,
+    client::{Connection, ConnectionError, Phase},
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, duplex},
+    time::Instant,
+};
+
+/// A server that says each of these after it has read a line that begins with the word before.
+async fn act(stream: DuplexStream, script: &[(&str, &str)]) {
+    let mut stream = BufReader::new(stream);
+    for (command, reply) in script {
+        let mut line = String::new();
+        while !line.starts_with(command) {
+            line.clear();
+            if stream.read_line(&mut line).await.unwrap() == 0 {
+                return;
+            }
+        }
+        stream.write_all(reply.as_bytes()).await.unwrap();
+    }
+    std::future::pending::<()>().await;
+}
+
+async fn greet(script: &'static [(&str, &str)]) -> Result<Connection, ConnectionError> {
+    let (ours, theirs) = duplex(4096);
+    tokio::spawn(async move {
+        let mut theirs = theirs;
+        theirs.write_all(b"220 mx.example\r\n").await.unwrap();
+        act(theirs, script).await;
+    });
+    Connection::greet(ours, ClientOptions::default()).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_does_not_greet_is_left_after_five_minutes() {
+    let (ours, _theirs) = duplex(4096);
+    let begin = Instant::now();
+    let error = Connection::greet(ours, ClientOptions::default()).await.unwrap_err();
+    assert!(matches!(error, ConnectionError::TimedOut { phase: Phase::Greeting }), "{error}");
+    assert_eq!(begin.elapsed().as_secs(), 300);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_reply_to_the_content_is_awaited_for_ten_minutes_and_then_the_mail_is_ambiguous() {
+    let script: &[_] = &[
+        ("EHLO", "250 mx.example\r\n"),
+        ("MAIL", "250 ok\r\n"),
+        ("RCPT", "250 ok\r\n"),
+        ("DATA", "354 go\r\n"),
+    ];
+    let mut connection = greet(script).await.unwrap();
+    let begin = Instant::now();
+    let sent = connection.send(&envelope(&["b@example.net"]), &content("x\r\n")).await;
+    let error = sent.unwrap_err();
+    assert!(matches!(error.error, ConnectionError::TimedOut { phase: Phase::Content }), "{error}");
+    assert_eq!(begin.elapsed().as_secs(), 600);
+    assert!(error.ambiguous);
+    assert!(!connection.is_open());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_stops_taking_the_content_is_left_after_three_minutes() {
+    let script: &[_] = &[
+        ("EHLO", "250 mx.example\r\n"),
+        ("MAIL", "250 ok\r\n"),
+        ("RCPT", "250 ok\r\n"),
+        ("DATA", "354 go\r\n"),
+    ];
+    let mut connection = greet(script).await.unwrap();
+    let begin = Instant::now();
+    let large = content(&"x".repeat(100_000));
+    let error = connection.send(&envelope(&["b@example.net"]), &large).await.unwrap_err();
+    assert!(matches!(error.error, ConnectionError::TimedOut { phase: Phase::Content }), "{error}");
+    assert_eq!(begin.elapsed().as_secs(), 180);
+    assert!(!error.ambiguous, "the server cannot have had all of it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_command_has_a_limit_of_its_own() {
+    const ALL: &[(&str, &str)] =
+        &[("EHLO", "250 mx.example\r\n"), ("MAIL", "250 ok\r\n"), ("RCPT", "250 ok\r\n")];
+    for (answered, phase, minutes) in
+        [(1, Phase::Mail, 5), (2, Phase::Recipient, 5), (3, Phase::Data, 2)]
+    {
+        let mut connection = greet(&ALL[..answered]).await.unwrap();
+        let begin = Instant::now();
+        let sent = connection.send(&envelope(&["b@example.net"]), &content("x\r\n")).await;
+        let error = sent.unwrap_err();
+        assert!(
+            matches!(&error.error, ConnectionError::TimedOut { phase: p } if *p == phase),
+            "{error}"
+        );
+        assert_eq!(begin.elapsed().as_secs(), minutes * 60);
+        assert!(!error.ambiguous);
+    }
+    let begin = Instant::now();
+    let error = greet(&[]).await.unwrap_err();
+    assert!(matches!(error, ConnectionError::TimedOut { phase: Phase::Hello }), "{error}");
+    assert_eq!(begin.elapsed().as_secs(), 300);
+}
+
+#[tokio::test(start_paused = true)]
+async fn quit_waits_a_little_only() {
+    let connection = greet(&[("EHLO", "250 mx.example\r\n")]).await.unwrap();
+    let begin = Instant::now();
+    connection.quit().await;
+    assert_eq!(begin.elapsed(), Duration::from_secs(5));
+}

@@ -1,0 +1,219 @@
+//! Bytes flipped, zeroed and cut in every kind of file of a spool: every other mail survives, and what is damaged is
+//! seen by whoever looks.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::fs::{MetadataExt, chown},
+    path::{Path, PathBuf},
+};
+
+use crate::common::{at, claim, id, life::letter, options, states};
+use hedwig_envelope::State;
+use hedwig_spool::{Filter, Inspection, Selection, Spool, SpoolError, SpoolOptions};
+
+const MAILS: u128 = 6;
+
+fn small() -> SpoolOptions {
+    SpoolOptions { inline_content_bytes_max: 1000, cache_bytes_max: 0, ..options() }
+}
+
+/// A spool with mails in its log and in files of their own, closed.
+async fn spool_of_mails() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let spool = Spool::open(directory.path(), small()).unwrap();
+    for number in 1..=MAILS {
+        spool.commit(letter(number, if number == 3 { 2000 } else { 500 })).await.unwrap();
+    }
+    spool.close().await;
+    directory
+}
+
+fn copy_of(directory: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for path in files(directory) {
+        let target = copy.path().join(path.strip_prefix(directory).unwrap());
+        fs::create_dir_all(target.parent().unwrap()).unwrap();
+        fs::copy(&path, target).unwrap();
+    }
+    copy
+}
+
+/// All files below a directory.
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { files.extend(self::files(&path)) } else { files.push(path) }
+    }
+    files.sort();
+    files
+}
+
+type Change = fn(&mut Vec<u8>, usize);
+
+const CHANGES: [(&str, Change); 3] = [
+    ("flipped", |bytes, place| bytes[place] ^= 0x20),
+    ("zeroed", |bytes, place| {
+        let end = (place + 40).min(bytes.len());
+        bytes[place..end].fill(0);
+    }),
+    ("cut", |bytes, place| bytes.truncate(place)),
+];
+
+/// Changes this file of a copy at this place, and tells which mails can still be tried, and what was counted.
+async fn damaged(
+    whole: &Path,
+    file: &Path,
+    place: usize,
+    change: Change,
+) -> (BTreeSet<u128>, u64, Inspection) {
+    let copy = copy_of(whole);
+    let path = copy.path().join(file);
+    let mut bytes = fs::read(&path).unwrap();
+    change(&mut bytes, place);
+    fs::write(&path, bytes).unwrap();
+    let before = files(copy.path());
+    let inspection = Inspection::of(copy.path(), small()).await.unwrap();
+    assert_eq!(files(copy.path()), before, "a look changes nothing");
+    let spool = Spool::open(copy.path(), small()).unwrap();
+    let mut readable = BTreeSet::new();
+    for lease in claim(&spool, at(100)).await {
+        let number = (1..=MAILS).find(|number| id(*number) == lease.mail.id).unwrap();
+        assert_eq!(
+            lease.mail.content,
+            letter(number, if number == 3 { 2000 } else { 500 }).content
+        );
+        readable.insert(number);
+    }
+    (readable, spool.quarantined(), inspection)
+}
+
+#[tokio::test]
+async fn damage_anywhere_in_the_log_costs_one_mail_at_most_and_is_told() {
+    let whole = spool_of_mails().await;
+    let log = Path::new("log/0000000001.segment");
+    let length = fs::read(whole.path().join(log)).unwrap().len();
+    let (mut looked_at, mut lost) = (0, 0);
+    for place in (0..length).step_by(37) {
+        for (what, change) in &CHANGES[..2] {
+            let (readable, quarantined, inspection) =
+                damaged(whole.path(), log, place, *change).await;
+            let story = format!("{what} at {place}");
+            let missing = MAILS as usize - readable.len();
+            // Forty zeros may reach from one record into the next.
+            assert!(missing <= 1 + usize::from(*what == "zeroed"), "{story}: {readable:?}");
+            assert!(missing == 0 || quarantined > 0, "{story}: nobody was told");
+            // Without an index the last record may as well have been torn by a power cut.
+            let told = inspection.is_damaged() || !readable.contains(&MAILS);
+            assert!(missing == 0 || told, "{story}: a look finds nothing");
+            looked_at += 1;
+            lost += missing;
+        }
+    }
+    println!("damaged places in the log: {looked_at}, mails that could not be read: {lost}");
+    assert!(lost > looked_at / 2);
+}
+
+#[tokio::test]
+async fn a_log_that_was_cut_keeps_what_lies_before() {
+    let whole = spool_of_mails().await;
+    let log = Path::new("log/0000000001.segment");
+    let length = fs::read(whole.path().join(log)).unwrap().len();
+    let mut before = 0;
+    for place in (0..length).step_by(200) {
+        let (readable, ..) = damaged(whole.path(), log, place, CHANGES[2].1).await;
+        let first: BTreeSet<u128> = (1..=readable.len() as u128).collect();
+        assert_eq!(readable, first, "cut at {place}");
+        assert!(readable.len() >= before);
+        before = readable.len();
+    }
+    assert_eq!(before as u128, MAILS - 1);
+}
+
+#[tokio::test]
+async fn a_damaged_content_is_set_aside_with_its_bytes_and_its_mail_held() {
+    let whole = spool_of_mails().await;
+    let content = files(&whole.path().join("contents")).remove(0);
+    let file = content.strip_prefix(whole.path()).unwrap();
+    for (what, change) in CHANGES {
+        for place in [0, 700, 1999] {
+            let (readable, quarantined, inspection) =
+                damaged(whole.path(), file, place, change).await;
+            assert_eq!(readable, BTreeSet::from([1, 2, 4, 5, 6]), "{what} at {place}");
+            assert_eq!((quarantined, inspection.unreadable), (1, vec![id(3)]), "{what} at {place}");
+        }
+    }
+    let mut bytes = fs::read(&content).unwrap();
+    bytes[9] ^= 1;
+    fs::write(&content, &bytes).unwrap();
+    let spool = Spool::open(whole.path(), small()).unwrap();
+    claim(&spool, at(100)).await;
+    assert_eq!(states(&spool, id(3)).await, [State::Held]);
+    spool.drop(&Selection::All).await.unwrap();
+    spool.close().await;
+    let kept = files(&whole.path().join("quarantine"));
+    assert_eq!(fs::read(&kept[0]).unwrap(), bytes, "whatever becomes of its mail");
+    let inspection = Inspection::of(whole.path(), small()).await.unwrap();
+    assert!(inspection.is_damaged() && inspection.quarantine.len() == 1);
+}
+
+#[tokio::test]
+async fn a_damaged_format_is_told_and_nothing_is_touched() {
+    let whole = spool_of_mails().await;
+    for text in ["", "{", r#"{"format":1,"spool":"another"}"#] {
+        let copy = copy_of(whole.path());
+        fs::write(copy.path().join("format"), text).unwrap();
+        let error = Spool::open(copy.path(), small()).unwrap_err();
+        assert!(matches!(&error, SpoolError::Damaged { file, .. } if file == "format"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_look_at_a_spool_that_is_whole_or_in_use() {
+    let whole = spool_of_mails().await;
+    let inspection = Inspection::of(whole.path(), small()).await.unwrap();
+    assert!(!inspection.is_damaged(), "{inspection:?}");
+    assert_eq!(inspection.counts.waiting() as u128, MAILS);
+    let spool = Spool::open(whole.path(), small()).unwrap();
+    let error = Inspection::of(whole.path(), small()).await.unwrap_err();
+    assert!(matches!(error, SpoolError::InUse { .. }));
+    assert_eq!(spool.list(&Filter::default()).await.unwrap().len() as u128, MAILS);
+}
+
+#[tokio::test]
+async fn an_index_of_an_older_schema_is_made_anew() {
+    let whole = spool_of_mails().await;
+    let index = whole.path().join("index.sqlite");
+    let connection = rusqlite::Connection::open(&index).unwrap();
+    connection.execute_batch("UPDATE meta SET schema = 1; DROP TABLE unit").unwrap();
+    drop(connection);
+    fs::remove_file(whole.path().join("index.sqlite.seal")).unwrap();
+    let long = SpoolOptions { doubtful_log_bytes_max: 0, ..small() };
+    let spool = Spool::open(whole.path(), long).unwrap();
+    assert_eq!(claim(&spool, at(100)).await.len() as u128, MAILS);
+}
+
+/// What root's `queue` command makes while the daemon is away must be the daemon's.
+#[tokio::test]
+async fn what_root_makes_belongs_to_the_owner_of_the_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    if fs::metadata(directory.path()).unwrap().uid() != 0 {
+        println!("not run by root: nothing to hand over");
+        return;
+    }
+    chown(directory.path(), Some(65_534), Some(65_534)).unwrap();
+    let spool = Spool::open(directory.path(), small()).unwrap();
+    spool.commit(letter(1, 2000)).await.unwrap();
+    spool.commit(letter(2, 10)).await.unwrap();
+    claim(&spool, at(0)).await;
+    let while_open = files(directory.path());
+    let owner = |path: &PathBuf| fs::metadata(path).unwrap().uid();
+    assert!(while_open.len() > 6, "{while_open:?}");
+    assert!(while_open.iter().all(|path| owner(path) == 65_534), "{while_open:?}");
+    spool.close().await;
+    for path in files(directory.path()) {
+        assert_eq!(owner(&path), 65_534, "{}", path.display());
+        assert_eq!(owner(&path.parent().unwrap().to_owned()), 65_534, "{}", path.display());
+    }
+}

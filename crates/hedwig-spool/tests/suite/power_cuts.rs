@@ -1,0 +1,141 @@
+//! The power goes at every single operation of a small life, and whatever of the unflushed is there when
+//! it comes back, all that was promised holds. So it does when it goes again while the spool is opened.
+
+use crate::common::{
+    at, claim_one,
+    cut::ways,
+    deliver_all,
+    life::{Life, letter},
+    promise::{Promises, check},
+    states,
+};
+use hedwig_spool::{
+    Filter, Selection,
+    disk::{Fault, Kept, SimulatedDisk},
+};
+
+/// How many operations a life has when nothing goes wrong.
+async fn operations(life: Life<'_>) -> u64 {
+    let disk = SimulatedDisk::new();
+    let promises = life.live(&disk).await;
+    assert_eq!(promises.failures, 0);
+    let spool = life.open(&disk).unwrap();
+    check(&spool, &promises, life.leniency(), "without a fault").await;
+    assert_eq!(spool.quarantined(), 0);
+    let first = "log/0000000001.segment".to_owned();
+    assert!(!disk.names().contains(&first), "segments should have come and gone");
+    disk.operations()
+}
+
+async fn live_until(life: Life<'_>, number: u64) -> (SimulatedDisk, Promises) {
+    let disk = SimulatedDisk::new();
+    disk.plan(move |operation| (operation.number == number).then_some(Fault::PowerCut));
+    let promises = life.live(&disk).await;
+    (disk, promises)
+}
+
+/// Cuts the power at each operation; tells how many there were and how many disks were looked at.
+async fn cut_at_every_operation(life: Life<'_>) -> (u64, usize) {
+    let operations = operations(life).await;
+    let mut disks = 0;
+    for number in 0..operations {
+        let (disk, promises) = live_until(life, number).await;
+        for found in ways(&disk, number) {
+            let story = format!("power cut at operation {number}; {}", found.story);
+            let spool = life.open(&found.disk).unwrap_or_else(|e| panic!("{story}: {e}"));
+            check(&spool, &promises, life.leniency(), &story).await;
+            disks += 1;
+        }
+    }
+    (operations, disks)
+}
+
+#[tokio::test]
+async fn a_power_cut_at_any_operation_loses_nothing_that_was_promised() {
+    let (points, disks) = cut_at_every_operation(Life::KEEPING).await;
+    println!("crash points: {points}, disks found: {disks}");
+    assert!(points > 100 && disks as u64 > 5 * points, "{points} points, {disks} disks");
+}
+
+#[tokio::test]
+async fn a_power_cut_while_finished_mails_are_forgotten_loses_nothing_that_was_promised() {
+    let (points, disks) = cut_at_every_operation(Life::FORGETTING).await;
+    println!("crash points: {points}, disks found: {disks}");
+    assert!(points > 100 && disks as u64 > 5 * points, "{points} points, {disks} disks");
+}
+
+#[tokio::test]
+async fn a_second_power_cut_while_the_spool_is_opened_loses_nothing_either() {
+    let life = Life::KEEPING;
+    let mut points = 0;
+    for number in 0..operations(life).await {
+        let (disk, promises) = live_until(life, number).await;
+        let ways = ways(&disk, number);
+        // The first time everything was lost, or this turn's way.
+        for found in [&ways[ways.len().min(2) - 1], &ways[number as usize % ways.len()]] {
+            let first = &found.disk;
+            let before = first.after_power_cut(|_| Kept::All);
+            drop(life.open(&before));
+            for again in 0..before.operations() {
+                let disk = first.after_power_cut(|_| Kept::All);
+                disk.plan(move |o| (o.number == again).then_some(Fault::PowerCut));
+                drop(life.open(&disk));
+                let ways = crate::common::cut::ways(&disk, again);
+                let second = &ways[(number + again) as usize % ways.len()];
+                let story = format!(
+                    "power cut at operation {number} ({}), then at {again} of opening ({})",
+                    found.story, second.story
+                );
+                let spool = life.open(&second.disk).unwrap_or_else(|e| panic!("{story}: {e}"));
+                check(&spool, &promises, life.leniency(), &story).await;
+                points += 1;
+            }
+        }
+    }
+    println!("crash points while opening: {points}");
+    assert!(points > 500, "{points}");
+}
+
+#[tokio::test]
+async fn what_is_done_after_a_power_cut_is_durable_too() {
+    let life = Life::KEEPING;
+    for number in 0..operations(life).await {
+        let (disk, promises) = live_until(life, number).await;
+        let ways = ways(&disk, number);
+        let found = &ways[number as usize % ways.len()];
+        let spool = life.open(&found.disk).unwrap();
+        spool.release(&Selection::All).await.unwrap();
+        let later = at(1_000_000);
+        let delivered: Vec<_> = spool.list(&Filter::default()).await.unwrap();
+        assert!(deliver_all(&spool, later).await >= delivered.len());
+        let mail = letter(77_000, 2000);
+        spool.commit(mail.clone()).await.unwrap();
+        drop(spool);
+        let story = format!("delivered after a power cut at operation {number}, and cut again");
+        let spool = life.open(&found.disk.after_power_cut(|_| Kept::Nothing)).unwrap();
+        for id in delivered.iter().map(|status| status.id).chain(promises.mails.into_keys()) {
+            let states = states(&spool, id).await;
+            assert!(states.iter().all(|state| state.is_final()), "{story}: {id} waits again");
+        }
+        assert_eq!(claim_one(&spool, later).await.mail, mail, "{story}");
+    }
+}
+
+/// The checker itself: a disk that says it has flushed, and has not, is found out.
+#[tokio::test]
+async fn a_disk_that_lies_is_found_out() {
+    use hedwig_spool::disk::OperationKind::{Append, Flush, FlushDirectory};
+    let life = Life::KEEPING;
+    for lie in [Append, Flush, FlushDirectory] {
+        let disk = SimulatedDisk::new();
+        disk.plan(move |operation| (operation.kind == lie).then_some(Fault::Forget));
+        let promises = life.live(&disk).await;
+        let disk = disk.after_power_cut(|_| Kept::Nothing);
+        let checked = tokio::spawn(async move {
+            let spool = life.open(&disk).unwrap();
+            check(&spool, &promises, life.leniency(), "a lie").await;
+        });
+        let found_out = checked.await.is_err_and(|error| error.is_panic());
+        assert!(found_out, "{lie:?} did nothing, and nobody noticed");
+    }
+}

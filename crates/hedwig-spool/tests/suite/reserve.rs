@@ -1,0 +1,202 @@
+//! A spool that fills a disk of its own: new mail is refused, what is here drains, and then mail is taken again.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
+
+use crate::common::{
+    at, claim, done,
+    life::{Life, letter},
+    outcome,
+};
+use hedwig_envelope::{Refusal, RefusalKind, State};
+use hedwig_spool::{
+    Selection, Spool, SpoolError, SpoolOptions,
+    disk::{Kept, SimulatedDisk},
+};
+
+const DISK_BYTES: u64 = 1 << 20;
+
+struct Scene {
+    disk: SimulatedDisk,
+    seconds: Arc<AtomicI64>,
+    spool: Spool,
+    /// How many mails there were room for.
+    taken: u128,
+}
+
+fn open(disk: &SimulatedDisk, seconds: &Arc<AtomicI64>) -> Spool {
+    let options = SpoolOptions {
+        segment_bytes_max: 64 << 20,
+        reserve_bytes: 64 << 20,
+        inline_content_bytes_max: 10_000,
+        ..Life::KEEPING.options(seconds)
+    };
+    Spool::on_disk(Arc::new(disk.clone()), None, options).unwrap()
+}
+
+impl Scene {
+    /// Takes mail until the disk is full.
+    async fn full() -> Self {
+        let (disk, seconds) = (SimulatedDisk::new(), Arc::new(AtomicI64::new(0)));
+        disk.resize(DISK_BYTES);
+        let spool = open(&disk, &seconds);
+        for taken in 0.. {
+            match spool.commit(letter(taken, if taken % 10 == 0 { 12_000 } else { 3000 })).await {
+                Ok(_) => {}
+                Err(SpoolError::NoSpace(_)) => return Self { disk, seconds, spool, taken },
+                Err(error) => panic!("{error}"),
+            }
+        }
+        unreachable!("a disk of a bounded size takes no endless number of mails")
+    }
+
+    async fn assert_refuses(&self) {
+        for bytes in [10, 12_000] {
+            let error = self.spool.commit(letter(9_000, bytes)).await.unwrap_err();
+            assert_eq!(Refusal::from(error).kind, RefusalKind::NoSpace);
+        }
+    }
+
+    /// Delivers what is due, one after the other, and every fifth time reports a failure.
+    async fn drain(&self) -> usize {
+        let mut drained = 0;
+        loop {
+            self.seconds.fetch_add(1, Ordering::Relaxed);
+            let now = self.spool.clock().now();
+            let claimed = self.spool.claim(now, hedwig_spool::Claim::up_to(1)).await.unwrap();
+            let Some(lease) = claimed.leases.first() else { return drained };
+            let (answer, reports) = match drained {
+                n if n % 5 == 4 && n < 200 => {
+                    (outcome(550, "No"), vec![letter(5000 + n as u128, 500)])
+                }
+                _ => (done(), vec![]),
+            };
+            let settled = self.spool.finish(lease, vec![answer], None, reports).await;
+            settled.unwrap_or_else(|error| panic!("mail {drained} cannot be settled: {error}"));
+            drained += 1;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_spool_that_filled_its_disk_drains_and_takes_mail_again() {
+    let scene = Scene::full().await;
+    assert!(scene.taken > 200, "{} mails", scene.taken);
+    let full = scene.disk.used();
+    assert!(full > DISK_BYTES - 15_000, "{full} bytes are used");
+    assert!(scene.drain().await as u128 >= scene.taken);
+    scene.seconds.fetch_add(2, Ordering::Relaxed);
+    scene.spool.commit(letter(9_001, 3000)).await.unwrap();
+    assert!(scene.disk.names().contains(&"reserve".to_owned()), "it is made again");
+    let counts = scene.spool.counts().await.unwrap();
+    assert_eq!(counts.waiting(), 1);
+    assert_eq!(counts.of(State::Delivered) as u128 + counts.of(State::Failed) as u128, {
+        scene.taken + u128::from(counts.of(State::Failed))
+    });
+}
+
+#[tokio::test]
+async fn while_the_reserve_is_given_up_settlements_go_and_new_mail_does_not() {
+    let scene = Scene::full().await;
+    assert!(scene.disk.names().contains(&"reserve".to_owned()), "a mail does not cost it");
+    let leases = claim(&scene.spool, at(0)).await;
+    scene.spool.finish(&leases[0], vec![done()], None, vec![]).await.unwrap();
+    let room = DISK_BYTES - scene.disk.used();
+    if !scene.disk.names().contains(&"reserve".to_owned()) {
+        assert!(room > DISK_BYTES / 10, "{room} bytes");
+        scene.assert_refuses().await;
+        assert_eq!(DISK_BYTES - scene.disk.used(), room, "what was refused took no room");
+    }
+    // An operator can make room, too.
+    assert!(scene.spool.drop(&Selection::All).await.unwrap() > 100);
+    scene.seconds.fetch_add(2, Ordering::Relaxed);
+    scene.spool.counts().await.unwrap();
+    scene.seconds.fetch_add(2, Ordering::Relaxed);
+    scene.spool.commit(letter(9_001, 3000)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_spool_that_is_opened_again_drains_too() {
+    let scene = Scene::full().await;
+    let Scene { disk, seconds, spool, taken } = scene;
+    drop(spool);
+    let disk = disk.after_power_cut(|_| Kept::All);
+    let spool = open(&disk, &seconds);
+    let scene = Scene { disk, seconds, spool, taken };
+    assert!(scene.drain().await as u128 >= taken);
+    scene.seconds.fetch_add(2, Ordering::Relaxed);
+    scene.spool.commit(letter(9_001, 3000)).await.unwrap();
+}
+
+/// A small file system of its own, gone with this value.
+struct Tmpfs(tempfile::TempDir);
+
+impl Tmpfs {
+    /// Nothing when this user may not mount.
+    fn mount(bytes: u64) -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let size = format!("size={bytes}");
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(directory.path());
+        let mounted = mount.output().is_ok_and(|output| output.status.success());
+        mounted.then_some(Self(directory))
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let unmounted = std::process::Command::new("umount").arg(self.0.path()).status();
+        assert!(unmounted.unwrap().success(), "{} stays mounted", self.0.path().display());
+    }
+}
+
+#[tokio::test]
+async fn a_spool_that_filled_a_real_file_system_drains_with_its_index_there_too() {
+    let Some(tmpfs) = Tmpfs::mount(32 << 20) else {
+        println!("this user may not mount a tmpfs: only the simulated disk was filled");
+        return;
+    };
+    let seconds = Arc::new(AtomicI64::new(0));
+    let options = SpoolOptions {
+        segment_bytes_max: 64 << 20,
+        reserve_bytes: 64 << 20,
+        ..Life::KEEPING.options(&seconds)
+    };
+    let spool = Spool::open(tmpfs.0.path(), options).unwrap();
+    let mut taken = 0;
+    let refused = loop {
+        match spool.commit(letter(taken, 2900)).await {
+            Ok(_) => taken += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(Refusal::from(refused).kind, RefusalKind::NoSpace);
+    println!("a tmpfs of 32 MiB took {taken} mails of 2.9 kB");
+    let mut drained = 0;
+    let mut waits = 0;
+    while drained < taken {
+        seconds.fetch_add(2, Ordering::Relaxed);
+        let now = spool.clock().now();
+        // While the index has no room it cannot tell what is due; the reserve gives it some.
+        let claimed = spool.claim(now, hedwig_spool::Claim::up_to(50)).await;
+        let leases = claimed.map(|claimed| claimed.leases).unwrap_or_default();
+        waits = if leases.is_empty() { waits + 1 } else { 0 };
+        assert!(waits < 1000, "{drained} of {taken} mails were drained, and no more");
+        for lease in leases {
+            match spool.finish(&lease, vec![done()], None, vec![]).await {
+                Ok(()) => drained += 1,
+                Err(error) => assert_eq!(Refusal::from(error).kind, RefusalKind::NoSpace),
+            }
+        }
+    }
+    let mut left = 100;
+    while spool.commit(letter(1_000_000, 2900)).await.is_err() {
+        seconds.fetch_add(2, Ordering::Relaxed);
+        left -= 1;
+        assert!(left > 0, "no mail is taken again");
+    }
+    assert_eq!(spool.counts().await.unwrap().waiting(), 1);
+    spool.close().await;
+}

@@ -1,0 +1,294 @@
+//! What the tests of this crate share: services that are told what to answer, and ways to ask.
+
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test uses a part of it")]
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, Mutex},
+};
+
+use bytes::Bytes;
+use hedwig_envelope::{
+    Address, BoxError, Content, Envelope, Mail, MailId, MailStatus, Origin, Outcome, Receipt,
+    Reply, Status, Timestamp,
+};
+use hedwig_transport::{
+    Body, Client, ClientOptions, Messages, MessagesOptions, ServerOptions, Token, full, messages,
+    serve,
+};
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tower::{Service, ServiceExt, service_fn};
+
+pub const TOKEN: &str = "s3cret";
+
+/// What a [`Desk`] does with the next mail.
+pub type Plan =
+    Box<dyn FnOnce(Mail) -> Pin<Box<dyn Future<Output = Result<Receipt, BoxError>> + Send>> + Send>;
+
+/// A mail service that remembers what it was given, and takes everything unless it was told otherwise.
+#[derive(Clone, Default)]
+pub struct Desk {
+    pub mails: Arc<Mutex<Vec<Mail>>>,
+    plans: Arc<Mutex<VecDeque<Plan>>>,
+}
+
+impl Desk {
+    /// Does this with the next mail.
+    pub fn next(&self, answer: impl FnOnce(&Mail) -> Result<Receipt, BoxError> + Send + 'static) {
+        self.plan(move |mail| Box::pin(std::future::ready(answer(&mail))));
+    }
+
+    pub fn plan(
+        &self,
+        plan: impl FnOnce(Mail) -> Pin<Box<dyn Future<Output = Result<Receipt, BoxError>> + Send>>
+        + Send
+        + 'static,
+    ) {
+        self.plans.lock().unwrap().push_back(Box::new(plan));
+    }
+
+    pub fn count(&self) -> usize {
+        self.mails.lock().unwrap().len()
+    }
+
+    pub fn only(&self) -> Mail {
+        let mails = self.mails.lock().unwrap();
+        assert_eq!(mails.len(), 1);
+        mails[0].clone()
+    }
+}
+
+impl Service<Mail> for Desk {
+    type Response = Receipt;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Receipt, BoxError>> + Send>>;
+
+    fn poll_ready(
+        &mut self,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), BoxError>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mail: Mail) -> Self::Future {
+        self.mails.lock().unwrap().push(mail.clone());
+        match self.plans.lock().unwrap().pop_front() {
+            Some(plan) => plan(mail),
+            None => Box::pin(std::future::ready(taken(&mail))),
+        }
+    }
+}
+
+pub fn taken(mail: &Mail) -> Result<Receipt, BoxError> {
+    said(mail, Reply::with_status(250, Status::OK, "Ok"))
+}
+
+pub fn said(mail: &Mail, reply: Reply) -> Result<Receipt, BoxError> {
+    let recipients = mail.envelope.recipients.len();
+    Ok(Receipt::uniform(mail.id, recipients, Outcome::of_reply(reply, None)))
+}
+
+/// A tracker that knows no mail.
+pub fn knows_nothing() -> impl hedwig_transport::server::TrackerService {
+    service_fn(|_: MailId| async { Ok::<Option<MailStatus>, BoxError>(None) })
+}
+
+pub fn token() -> Token {
+    TOKEN.parse().unwrap()
+}
+
+pub fn with_token() -> MessagesOptions {
+    MessagesOptions { tokens: vec![token()], ..MessagesOptions::default() }
+}
+
+pub fn app(desk: &Desk) -> Messages {
+    app_with(desk, with_token())
+}
+
+pub fn app_with(desk: &Desk, options: MessagesOptions) -> Messages {
+    messages(desk.clone(), knows_nothing(), options)
+}
+
+/// An answer, read whole.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Value,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// Checks what every problem has (RFC 9457 §3.1), and gives its detail.
+    pub fn problem(&self, status: u16, title: &str) -> &str {
+        assert_eq!((self.status, self.body["title"].as_str()), (status, Some(title)), "{self:?}");
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        assert_eq!(self.body["status"], status);
+        let kind = self.body["type"].as_str().unwrap();
+        assert!(kind == "about:blank" || kind.starts_with("urn:hedwig:problem:"), "{kind}");
+        self.body["detail"].as_str().unwrap()
+    }
+}
+
+pub async fn read(response: Response<Body>) -> Answer {
+    let (parts, body) = response.into_parts();
+    let bytes = body.collect().await.unwrap().to_bytes();
+    let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+    Answer { status: parts.status.as_u16(), headers: parts.headers, body }
+}
+
+pub async fn ask(app: &Messages, request: Request<Body>) -> Answer {
+    read(app.clone().oneshot(request).await.unwrap()).await
+}
+
+/// A request with the token, to be changed as a test likes.
+pub fn post(path_and_query: &str, body: impl Into<Bytes>) -> Request<Body> {
+    Request::post(path_and_query)
+        .header("authorization", format!("Bearer {TOKEN}"))
+        .header("content-type", "message/rfc822")
+        .body(full(body))
+        .unwrap()
+}
+
+pub fn a_post() -> Request<Body> {
+    post("/v1/messages?from=a@example.org&to=b@example.net", "Subject: x\r\n\r\nHello\r\n")
+}
+
+/// A server on a port of its own.
+pub struct Running {
+    pub address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Gives the signal to stop.
+    pub fn signal(&mut self) {
+        drop(self.stop.take());
+    }
+
+    /// Gives the signal to stop, and waits until it has.
+    pub async fn stop(mut self) {
+        self.signal();
+        self.task.await.unwrap();
+    }
+}
+
+pub async fn start<S: hedwig_transport::server::HttpService>(service: S) -> Running {
+    start_with(service, ServerOptions::default(), None).await
+}
+
+pub async fn start_with<S: hedwig_transport::server::HttpService>(
+    service: S,
+    options: ServerOptions,
+    tls: Option<Arc<rustls::ServerConfig>>,
+) -> Running {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let mut server = serve(listener, service).options(options).with_graceful_shutdown(async {
+        let _ = stopped.await;
+    });
+    if let Some(tls) = tls {
+        server = server.tls(tls);
+    }
+    Running { address, stop: Some(stop), task: tokio::spawn(server.into_future()) }
+}
+
+pub fn client_options(urls: &[&Running]) -> ClientOptions {
+    ClientOptions {
+        urls: urls.iter().map(|server| server.url()).collect(),
+        token: Some(token()),
+        ..ClientOptions::default()
+    }
+}
+
+pub fn client(server: &Running) -> Client {
+    Client::new(client_options(&[server])).unwrap()
+}
+
+/// A mail of this number.
+pub fn mail(number: u128) -> Mail {
+    mail_to(number, &["b@example.net"])
+}
+
+pub fn mail_to(number: u128, recipients: &[&str]) -> Mail {
+    let now = Timestamp::from_second(1_795_000_000).unwrap();
+    let sender: Address = "a@example.org".parse().unwrap();
+    let recipients = recipients.iter().map(|r| r.parse::<Address>().unwrap());
+    Mail {
+        id: MailId::new(now, number),
+        envelope: Envelope::new(sender, recipients),
+        content: Content::new(format!("Subject: {number}\r\n\r\nHello\r\n").into()),
+        origin: Origin::local(now),
+    }
+}
+
+/// A postoffice that answers as a test tells it, and keeps the requests it got.
+#[derive(Clone, Default)]
+pub struct Script {
+    pub requests: Arc<Mutex<Vec<(HeaderMap, Bytes)>>>,
+    answers: Arc<Mutex<VecDeque<Response<Body>>>>,
+}
+
+impl Script {
+    pub fn answer(self, status: u16, body: impl Into<Bytes>) -> Self {
+        let mut response = Response::new(full(body));
+        *response.status_mut() = StatusCode::from_u16(status).unwrap();
+        self.answer_with(response)
+    }
+
+    pub fn answer_with(self, response: Response<Body>) -> Self {
+        self.answers.lock().unwrap().push_back(response);
+        self
+    }
+
+    pub fn count(&self) -> usize {
+        self.requests.lock().unwrap().len()
+    }
+
+    pub async fn start(&self) -> Running {
+        let script = self.clone();
+        start(service_fn(move |request: Request<Body>| {
+            let script = script.clone();
+            async move {
+                let (parts, body) = request.into_parts();
+                let body = body.collect().await?.to_bytes();
+                script.requests.lock().unwrap().push((parts.headers, body));
+                let answer = script.answers.lock().unwrap().pop_front();
+                Ok::<_, BoxError>(answer.unwrap_or_else(|| {
+                    let mut response = Response::new(full("no answer was planned"));
+                    *response.status_mut() = StatusCode::IM_A_TEAPOT;
+                    response
+                }))
+            }
+        }))
+        .await
+    }
+}
+
+pub fn accepted(mails: &[&Mail]) -> String {
+    let messages: Vec<Value> = mails
+        .iter()
+        .map(|mail| {
+            let recipients: Vec<Value> = (mail.envelope.recipients.iter())
+                .map(|r| serde_json::json!({"address": r.address.as_str(), "state": "queued"}))
+                .collect();
+            serde_json::json!({"id": mail.id.to_string(), "recipients": recipients})
+        })
+        .collect();
+    serde_json::json!({ "messages": messages }).to_string()
+}
