@@ -1,4 +1,5 @@
 //! DKIM keys for tests, as PEM text.
+#![allow(dead_code, reason = "the benchmark needs only some")]
 
 use std::sync::LazyLock;
 
