@@ -77,7 +77,13 @@ fn git_sends_patches() {
     .unwrap();
     let mut command = host.command("/usr/bin/git");
     command.current_dir(directory.path()).env("HOME", directory.path());
-    command.env("GIT_CONFIG_NOSYSTEM", "1").arg("send-email");
+    command.env("GIT_CONFIG_NOSYSTEM", "1");
+    // What git makes of the host's name and its user is no identity on every machine.
+    for role in ["AUTHOR", "COMMITTER"] {
+        command.env(format!("GIT_{role}_NAME"), "Alice Doe");
+        command.env(format!("GIT_{role}_EMAIL"), "alice@example.org");
+    }
+    command.arg("send-email");
     command.arg(format!("--smtp-server={}", host.path("sendmail").display()));
     command.args(["--from=Alice Doe <alice@example.org>", "--to=list@example.net"]);
     command.args(["--bcc=eve@example.net", "--suppress-cc=all", "--confirm=never"]).arg(&patch);
