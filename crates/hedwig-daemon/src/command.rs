@@ -1,11 +1,11 @@
-//! The command line both daemons have: `serve`, `check` and `queue`.
+//! The command line both daemons have: `serve`, `check` and `queue`; and what one of them has besides.
 
 use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Arg, ArgMatches, Command, error::ErrorKind, parser::ValueSource};
 
 use crate::{
-    Exit, queue,
+    Exit, Extra, queue,
     settings::{self, Scope, Settings, Sources},
 };
 
@@ -17,6 +17,8 @@ pub(crate) enum Invocation {
     /// Look at the spool in this directory.
     Inspect(PathBuf),
     Queue(Settings, Box<queue::Request>),
+    /// Something that only this daemon's program does.
+    Extra(&'static Extra, Settings, Box<ArgMatches>),
 }
 
 /// Reads the arguments, the first of which is the program's own name.
@@ -26,18 +28,20 @@ pub(crate) enum Invocation {
 pub(crate) fn parse(
     scope: &'static Scope,
     about: &'static str,
+    extras: &'static [Extra],
     arguments: impl Iterator<Item = OsString>,
     environment: Vec<(OsString, OsString)>,
 ) -> Result<Invocation, Exit> {
-    let matches = command(scope, about).try_get_matches_from(arguments).map_err(|error| {
-        // Help goes to standard output, errors to standard error; if neither can be written to,
-        // the exit code still tells.
-        let _ = error.print();
-        match error.kind() {
-            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Done,
-            _ => Exit::Usage,
-        }
-    })?;
+    let matches =
+        command(scope, about, extras).try_get_matches_from(arguments).map_err(|error| {
+            // Help goes to standard output, errors to standard error; if neither can be written to,
+            // the exit code still tells.
+            let _ = error.print();
+            match error.kind() {
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Done,
+                _ => Exit::Usage,
+            }
+        })?;
     let gather = |flags: &ArgMatches| {
         let file = flags.get_one::<String>("config").map(PathBuf::from);
         Settings::gather(scope, Sources { flags: Some(flags), file, environment })
@@ -57,7 +61,11 @@ pub(crate) fn parse(
             })?;
             Ok(Invocation::Queue(gather(flags), Box::new(request)))
         }
-        _ => Err(Exit::Usage),
+        Some((name, flags)) => {
+            let extra = extras.iter().find(|extra| extra.name == name).ok_or(Exit::Usage)?;
+            Ok(Invocation::Extra(extra, gather(flags), Box::new(flags.clone())))
+        }
+        None => Err(Exit::Usage),
     }
 }
 
@@ -66,7 +74,7 @@ fn is_given(flags: &ArgMatches, name: &str) -> bool {
         && flags.value_source(name) == Some(ValueSource::CommandLine)
 }
 
-fn command(scope: &'static Scope, about: &'static str) -> Command {
+fn command(scope: &'static Scope, about: &'static str, extras: &'static [Extra]) -> Command {
     let config =
         Arg::new("config").long("config").value_name("FILE").help("The configuration file");
     let with_settings = |command: Command| {
@@ -91,4 +99,5 @@ fn command(scope: &'static Scope, about: &'static str) -> Command {
                 ),
         ))
         .subcommand(queue::command(scope, &config))
+        .subcommands(extras.iter().map(|extra| with_settings((extra.command)(extra.name))))
 }

@@ -1,5 +1,6 @@
 use std::{ffi::OsString, fmt, future::Future, process::ExitCode};
 
+use clap::{ArgMatches, Command};
 use hedwig_envelope::BoxError;
 use hedwig_spool::Grouping;
 
@@ -25,6 +26,9 @@ pub trait Daemon {
     /// Which recipients of a mail it tries together.
     const GROUPING: Grouping;
 
+    /// What its program does besides `serve`, `check` and `queue`.
+    const EXTRAS: &'static [Extra] = &[];
+
     /// Reads the configuration; `None` when something is wrong with it, which the reading keeps.
     fn configure(read: &mut Reading<'_>) -> Option<Self::Configuration>;
 
@@ -39,16 +43,28 @@ pub trait Daemon {
     ) -> impl Future<Output = Result<(), Failure>> + Send + 'static;
 }
 
+/// A command of one daemon's program. It takes the flags of all settings besides its own.
+#[derive(Debug)]
+pub struct Extra {
+    /// What it is called.
+    pub name: &'static str,
+    /// Its own arguments and its help, given its name.
+    pub command: fn(&'static str) -> Command,
+    /// Does what it is for, and tells the program's exit code.
+    pub run: fn(&Settings, &ArgMatches) -> Exit,
+}
+
 /// Runs a daemon's program: arguments in, the first being its name, exit code out.
 ///
 /// The environment and the configuration file are read too; the log goes to standard error.
 pub fn run<D: Daemon>(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let environment = std::env::vars_os().collect();
-    let exit = match command::parse(D::SCOPE, D::ABOUT, arguments, environment) {
+    let exit = match command::parse(D::SCOPE, D::ABOUT, D::EXTRAS, arguments, environment) {
         Ok(Invocation::Serve(settings)) => serve::<D>(&settings),
         Ok(Invocation::Check(settings)) => check::<D>(&settings),
         Ok(Invocation::Inspect(directory)) => spool::inspect(&directory, D::GROUPING),
         Ok(Invocation::Queue(settings, request)) => queue::run(&settings, &request, D::GROUPING),
+        Ok(Invocation::Extra(extra, settings, flags)) => (extra.run)(&settings, &flags),
         Err(exit) => exit,
     };
     exit.into()
@@ -138,7 +154,8 @@ fn check<D: Daemon>(settings: &Settings) -> Exit {
     }
 }
 
-pub(crate) fn report(problems: &Problems) -> Exit {
+/// Tells what is wrong with the settings, a line each, and how a program then ends.
+pub fn report(problems: &Problems) -> Exit {
     for problem in &problems.0 {
         eprintln!("error: {problem}");
     }

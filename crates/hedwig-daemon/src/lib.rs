@@ -24,7 +24,7 @@ pub mod spool;
 
 pub use accepting::{Accepting, AcceptingLayer};
 pub use attempts::{Attempts, AttemptsLayer};
-pub use daemon::{Configured, Daemon, Failure, configure, run};
+pub use daemon::{Configured, Daemon, Extra, Failure, configure, report, run};
 pub use exit::Exit;
 pub use hops::{HOPS_MAX, HopLimit, HopLimitLayer};
 pub use hostname::{HOSTNAME, Hostname, HostnameError};

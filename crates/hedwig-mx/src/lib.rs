@@ -46,6 +46,7 @@ pub use route::{Route, RouteError, Routes, Target};
 pub use source::{Source, SourceError};
 pub use sts::{
     FetchError, Fetching, MtaSts, POLICY_BYTES_MAX, PolicyError, PolicyFetcher, StsPolicy,
+    policy_id,
 };
 #[cfg(feature = "https")]
 pub use sts::{HttpsFetcher, HttpsOptions};

@@ -22,6 +22,8 @@ use crate::{
 const QUESTION_TIME_MAX: Duration = Duration::from_secs(5);
 /// Addresses of one host that are looked at; a hostile zone may list thousands.
 const ADDRESSES_PER_HOST_MAX: usize = 16;
+/// Names of one address that are looked at.
+const NAMES_PER_ADDRESS_MAX: usize = 16;
 /// How many aliases may stand one behind the other.
 const ALIASES_MAX: usize = 8;
 
@@ -151,6 +153,41 @@ impl Resolver {
                 Ok(Found { secure, alias_secure, ..v6.with(addresses) })
             }
         }
+    }
+
+    /// The TXT records of a name, the strings of each put together; what is not UTF-8 in them is replaced.
+    ///
+    /// # Errors
+    /// With [`ResolveErrorKind::NoData`](crate::ResolveErrorKind::NoData) when the name is there and has none.
+    pub async fn txt(&self, name: &str) -> Result<Found<Vec<String>>, ResolveError> {
+        let answer = self.look_up(name, RecordType::TXT).await?;
+        let texts = answer.value.iter().filter_map(|data| match data {
+            RData::TXT(txt) => Some(String::from_utf8_lossy(&txt.txt_data.concat()).into_owned()),
+            _ => None,
+        });
+        let texts = texts.collect();
+        Ok(answer.with(texts))
+    }
+
+    /// The names that an address has by its PTR records (RFC 1035 §3.5).
+    ///
+    /// # Errors
+    /// When it has none.
+    pub async fn names_of(&self, address: IpAddr) -> Result<Found<Vec<String>>, ResolveError> {
+        let reverse = Name::from(address).to_ascii();
+        let answer = self.look_up(&reverse, RecordType::PTR).await?;
+        let names = answer.value.iter().filter_map(|data| match data {
+            RData::PTR(name) => Some(text(name)),
+            _ => None,
+        });
+        let names = names.take(NAMES_PER_ADDRESS_MAX).collect();
+        Ok(answer.with(names))
+    }
+
+    /// The client that asks without validation, for libraries that bring look-ups of their own. Clones share its cache.
+    #[must_use]
+    pub fn client(&self) -> TokioResolver {
+        TokioResolver::clone(&self.plain)
     }
 
     /// The records of one type that a name has; in front of them there may be aliases.

@@ -82,6 +82,22 @@ impl Keys {
     }
 }
 
+/// The text of a TXT record as a zone file has it: one string or several of at most 255 bytes, each in quotes
+/// (RFC 1035 §3.3, §5.1).
+#[must_use]
+pub fn txt_strings(text: &str) -> String {
+    let quoted = |part: &[u8]| {
+        let escaped = part.iter().map(|byte| match byte {
+            b'"' | b'\\' => format!("\\{}", char::from(*byte)),
+            b' '..=b'~' => char::from(*byte).to_string(),
+            other => format!("\\{other:03}"),
+        });
+        format!("\"{}\"", escaped.collect::<String>())
+    };
+    let strings: Vec<String> = text.as_bytes().chunks(TXT_STRING_BYTES_MAX).map(quoted).collect();
+    format!("( {} )", strings.join(" "))
+}
+
 fn entries(directory: &Path) -> Result<Vec<PathBuf>, KeyError> {
     let error = |error| KeyError::new(directory, KeyErrorKind::Io(error));
     let mut paths = fs::read_dir(directory)
@@ -170,10 +186,7 @@ impl SigningKey {
     #[must_use]
     pub fn zone_line(&self) -> String {
         let (name, text) = self.dns_record();
-        // The text is ASCII: tags, and base64.
-        let strings = text.as_bytes().chunks(TXT_STRING_BYTES_MAX);
-        let strings = strings.map(|part| format!("\"{}\"", String::from_utf8_lossy(part)));
-        format!("{name}. IN TXT ( {} )", strings.collect::<Vec<_>>().join(" "))
+        format!("{name}. IN TXT {}", txt_strings(&text))
     }
 
     /// Whether a signature costs so much that it should not be made where others wait.
@@ -253,5 +266,19 @@ impl KeyError {
 
     pub(super) fn no_randomness(domain: &str, selector: &str) -> Self {
         Self::new(&Path::new(domain).join(selector), KeyErrorKind::NoRandomness)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_cut_and_escaped_for_a_zone_file() {
+        assert_eq!(txt_strings("v=spf1 -all"), "( \"v=spf1 -all\" )");
+        assert_eq!(txt_strings("a\"b\\ü"), "( \"a\\\"b\\\\\\195\\188\" )");
+        let long = txt_strings(&"x".repeat(300));
+        let parts: Vec<usize> = long.split('"').map(str::len).filter(|n| *n > 2).collect();
+        assert_eq!(parts, [255, 45]);
     }
 }

@@ -17,7 +17,7 @@ use hedwig_envelope::{Content, Timestamp};
 pub use canonical::BodyForm;
 pub use directory::{KeyDirectory, KeyRing};
 pub use generate::{KeyKind, NewKey, generate};
-pub use key::{KeyError, Keys, SigningKey};
+pub use key::{KeyError, Keys, SigningKey, txt_strings};
 pub use layer::{Dkim, DkimLayer};
 use sign::Prepared;
 pub use sign::SignError;

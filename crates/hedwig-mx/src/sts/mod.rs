@@ -13,6 +13,7 @@ pub(crate) use cache::{Policies, Said};
 pub use https::{HttpsFetcher, HttpsOptions};
 pub(crate) use policy::Mode;
 pub use policy::{PolicyError, StsPolicy};
+pub use record::policy_id;
 
 /// How to follow MTA-STS policies.
 #[derive(Clone)]

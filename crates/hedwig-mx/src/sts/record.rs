@@ -8,10 +8,7 @@ use crate::{ResolveError, Resolver};
 ///
 /// # Errors
 /// When nobody knows.
-pub(super) async fn policy_id(
-    resolver: &Resolver,
-    domain: &str,
-) -> Result<Option<String>, ResolveError> {
+pub async fn policy_id(resolver: &Resolver, domain: &str) -> Result<Option<String>, ResolveError> {
     let found = match resolver.look_up(&format!("_mta-sts.{domain}"), RecordType::TXT).await {
         Ok(found) => found,
         Err(error) if error.kind.is_transient() => return Err(error),
