@@ -105,6 +105,8 @@ fn serve<D: Daemon>(settings: &Settings) -> Exit {
     for warning in &configured.warnings {
         tracing::warn!("{warning}");
     }
+    // What a daemon writes is for its own eyes; what others may see says so itself.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     // Before there are threads.
     let manager = match ServiceManager::from_environment() {
         Ok(manager) => manager,

@@ -16,7 +16,6 @@ use hedwig_daemon::{
 use hedwig_envelope::{BoxError, ChangeLayer, MailService, adding_received};
 use hedwig_smtp::ServerOptions;
 use hedwig_spool::{Courier, CourierOptions, CutThrough, Spool};
-use rustix::fs::Mode;
 use tower::{ServiceBuilder, limit::GlobalConcurrencyLimitLayer, load_shed::LoadShedLayer};
 
 use crate::{
@@ -139,7 +138,6 @@ fn smtp_options(configuration: &Configuration) -> ServerOptions {
 /// Opens the spool. When its directory is made for it, everybody may search it, for the drop is in it;
 /// all else in there is for the daemon's eyes only.
 async fn open_spool(configuration: &Configuration) -> Result<Spool, BoxError> {
-    rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let directory = &configuration.spool.directory;
     let is_new = !directory.exists();
     let spool = spool::open(configuration.spool.clone()).await?;
