@@ -12,7 +12,7 @@ use std::{error::Error, future::IntoFuture, process::ExitCode};
 use archive::ArchiveLayer;
 use hedwig_envelope::{Address, ChangeLayer, adding_received};
 use hedwig_mx::{Mx, MxOptions, Resolver};
-use hedwig_smtp::{policy::LoopbackOnly, serve};
+use hedwig_smtp::{policy::loopback_only, serve};
 use hedwig_spool::{Courier, CourierOptions, Spool, SpoolOptions};
 use tokio::net::TcpListener;
 use tower::ServiceBuilder;
@@ -45,7 +45,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error + Send + Sync>> {
 
     let listener = TcpListener::bind(listen).await?;
     println!("listening at {}", listener.local_addr()?);
-    let server = serve(listener, LoopbackOnly, take).with_graceful_shutdown(interrupted());
+    let server = serve(listener, loopback_only(), take).with_graceful_shutdown(interrupted());
     let (served, ()) = tokio::join!(server.into_future(), courier.run(interrupted()));
     served?;
     Ok(ExitCode::SUCCESS)

@@ -70,6 +70,30 @@ async fn a_relay_is_made_of_the_same_parts() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn a_receiving_server_takes_mail_for_whom_it_knows() -> Result<()> {
+    let maildir = tempfile::tempdir()?;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_receive"));
+    command.arg("127.0.0.1:0").arg(maildir.path()).args(["bob@example.org", "carol@example.org"]);
+    let mut server = Process::spawn("receive", command)?;
+    let address = where_it_listens(&mut server).await?;
+    let mail = Submission::new(SENDER, &["bob@example.org", "carol@example.org"], "Hello\r\n");
+    Client::Smtplib.send(address, &mail).await?;
+    let kept: Vec<_> = std::fs::read_dir(maildir.path().join("new"))?.collect();
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    let kept = std::fs::read_to_string(kept[0].as_ref().expect("a file").path())?;
+    assert!(kept.starts_with(&format!("Return-Path: <{SENDER}>\r\nReceived: from ")), "{kept}");
+    assert!(kept.contains("by mx.example.org (Hedwig) with ESMTP"), "{kept}");
+    assert_unchanged(kept.as_bytes(), &mail.message);
+
+    let unknown = Submission::new(SENDER, &["dave@example.org"], "Hello\r\n");
+    let refused = Client::Smtplib.send(address, &unknown).await.unwrap_err().to_string();
+    assert!(refused.contains("550") && refused.contains("no such mailbox here"), "{refused}");
+    assert_eq!(std::fs::read_dir(maildir.path().join("new"))?.count(), 1);
+    assert_eq!(std::fs::read_dir(maildir.path().join("tmp"))?.count(), 0);
+    Ok(())
+}
+
 async fn where_it_listens(server: &mut Process) -> Result<SocketAddr> {
     server
         .find_in_log(|line| line.strip_prefix("listening at ").and_then(|text| text.parse().ok()))

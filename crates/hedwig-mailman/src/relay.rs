@@ -1,8 +1,9 @@
-use std::{fmt, future, net::IpAddr};
+use std::{fmt, net::IpAddr};
 
-use hedwig_envelope::BoxError;
-use hedwig_smtp::{Policy, Question, policy::LoopbackOnly};
-use tower::{Service, service_fn};
+use hedwig_smtp::{
+    Policy,
+    policy::{only_this_host, policy_fn},
+};
 
 use crate::{Network, gateways::gateways};
 
@@ -94,13 +95,13 @@ impl fmt::Display for Clients {
 /// each recipient, so that nobody makes an open relay by leaving out a setting.
 pub fn relay_policy(clients: impl Into<Clients>) -> impl Policy {
     let clients: Clients = clients.into();
-    service_fn(move |question: Question| {
+    policy_fn(move |question| {
         let peer = question.peer();
         let client = peer.client.map(|client| client.ip());
         if peer.authenticated.is_some() || client.is_some_and(|client| clients.contains(client)) {
-            return future::ready(Ok::<_, BoxError>(question.yes()));
+            return question.yes();
         }
-        LoopbackOnly.call(question)
+        only_this_host(question)
     })
 }
 
@@ -109,7 +110,8 @@ mod tests {
     use std::sync::Arc;
 
     use hedwig_envelope::{Address, Recipient, ReversePath};
-    use hedwig_smtp::Peer;
+    use hedwig_smtp::{Peer, Question};
+    use tower::Service;
 
     use super::*;
 

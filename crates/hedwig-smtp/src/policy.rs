@@ -1,6 +1,7 @@
 //! The questions a server asks before it takes a mail, and who may answer them.
 
 use std::{
+    fmt,
     future::{Ready, ready},
     sync::Arc,
     task::{Context, Poll},
@@ -113,17 +114,45 @@ impl<S> Policy for S where
 /// A [`Policy`] whose type is not told.
 pub type BoxPolicy = BoxCloneSyncService<Question, Reply, BoxError>;
 
-/// Says yes to everything: for tests, and for a socket that only friends can reach.
-#[must_use]
-pub fn allow_all() -> AllowAll {
-    AllowAll
+/// A policy that this function is: from a question to a reply, at once. [`Question::yes`] is one that says yes to
+/// everything.
+///
+/// Whoever has to ask others first (a database, say) takes [`tower::service_fn`], whose function may wait.
+///
+/// ```
+/// # use hedwig_envelope::{Reply, Status};
+/// # use hedwig_smtp::{Policy, Question, policy::policy_fn};
+/// fn only_for_example_org() -> impl Policy {
+///     policy_fn(|question: &Question| match question {
+///         Question::Recipient { recipient, .. }
+///             if recipient.address.domain_text() != Some("example.org") =>
+///         {
+///             Reply::with_status(550, Status::permanent(7, 1), "We do not relay")
+///         }
+///         _ => question.yes(),
+///     })
+/// }
+/// ```
+pub fn policy_fn<F>(answer: F) -> PolicyFn<F>
+where
+    F: Fn(&Question) -> Reply + Clone + Send + Sync + 'static,
+{
+    PolicyFn { answer }
 }
 
-/// See [`allow_all`].
-#[derive(Clone, Copy, Debug, Default)]
-pub struct AllowAll;
+/// See [`policy_fn`].
+#[derive(Clone, Copy)]
+pub struct PolicyFn<F> {
+    answer: F,
+}
 
-impl Service<Question> for AllowAll {
+impl<F> fmt::Debug for PolicyFn<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PolicyFn").finish_non_exhaustive()
+    }
+}
+
+impl<F: Fn(&Question) -> Reply> Service<Question> for PolicyFn<F> {
     type Response = Reply;
     type Error = BoxError;
     type Future = Ready<Result<Reply, BoxError>>;
@@ -133,35 +162,34 @@ impl Service<Question> for AllowAll {
     }
 
     fn call(&mut self, question: Question) -> Self::Future {
-        ready(Ok(question.yes()))
+        ready(Ok((self.answer)(&question)))
     }
+}
+
+/// Says yes to everything: for tests, and for a socket that only friends can reach.
+#[must_use]
+pub fn allow_all() -> impl Policy {
+    policy_fn(Question::yes)
 }
 
 /// Relays for clients on this host only: a recipient that any other client names is refused with
 /// 550 5.7.1, so that nobody can make an open relay by leaving out a setting.
 ///
 /// A client without an address came through a Unix socket or a pipe, and is on this host.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct LoopbackOnly;
+#[must_use]
+pub fn loopback_only() -> impl Policy {
+    policy_fn(only_this_host)
+}
 
-impl Service<Question> for LoopbackOnly {
-    type Response = Reply;
-    type Error = BoxError;
-    type Future = Ready<Result<Reply, BoxError>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        Poll::Ready(Ok(()))
+/// What [`loopback_only`] answers: for a policy of yours that says yes to some more.
+#[must_use]
+pub fn only_this_host(question: &Question) -> Reply {
+    let client = question.peer().client;
+    let is_local = client.is_none_or(|client| client.ip().to_canonical().is_loopback());
+    if is_local || !matches!(question, Question::Recipient { .. }) {
+        return question.yes();
     }
-
-    fn call(&mut self, question: Question) -> Self::Future {
-        let client = question.peer().client;
-        let is_local = client.is_none_or(|client| client.ip().to_canonical().is_loopback());
-        ready(Ok(if is_local || !matches!(question, Question::Recipient { .. }) {
-            question.yes()
-        } else {
-            Reply::with_status(550, Status::permanent(7, 1), "Relaying is only for this host")
-        }))
-    }
+    Reply::with_status(550, Status::permanent(7, 1), "Relaying is only for this host")
 }
 
 #[cfg(test)]
@@ -177,7 +205,7 @@ mod tests {
                 "a@example.org".parse::<hedwig_envelope::Address>().unwrap(),
             ),
         };
-        LoopbackOnly.call(question).into_inner().unwrap()
+        only_this_host(&question)
     }
 
     #[test]

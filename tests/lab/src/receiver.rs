@@ -11,6 +11,7 @@ use std::{
 use hedwig_envelope::{BoxError, Mail, Outcome, Receipt, Reply};
 use hedwig_smtp::{
     Question, ServerOptions,
+    policy::policy_fn,
     server::{LineEndings, serve},
 };
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::timeout};
@@ -82,7 +83,11 @@ impl Receiver {
         let address = listener.local_addr()?;
         let script: Arc<Mutex<Script>> = Arc::new(Mutex::new(Box::new(|_| None)));
         let (mails, count) = (watch::Sender::new(Vec::new()), watch::Sender::new(0));
-        let policy = Scripted { script: Arc::clone(&script) };
+        let ask_script = Arc::clone(&script);
+        let policy = policy_fn(move |question| {
+            let answer = ask(&ask_script, &Step::Question(question));
+            answer.unwrap_or_else(|| question.yes())
+        });
         let keeper =
             Keeper { script: Arc::clone(&script), mails: mails.clone(), count: count.clone() };
         let options = ServerOptions {
@@ -150,26 +155,6 @@ impl Receiver {
 impl Drop for Receiver {
     fn drop(&mut self) {
         self.server.abort();
-    }
-}
-
-#[derive(Clone)]
-struct Scripted {
-    script: Arc<Mutex<Script>>,
-}
-
-impl Service<Question> for Scripted {
-    type Response = Reply;
-    type Error = BoxError;
-    type Future = Ready<Result<Reply, BoxError>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, question: Question) -> Self::Future {
-        let answer = ask(&self.script, &Step::Question(&question));
-        ready(Ok(answer.unwrap_or_else(|| question.yes())))
     }
 }
 

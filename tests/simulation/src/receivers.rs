@@ -2,7 +2,6 @@
 //! a mail, or lets its client wait in vain for a reply.
 
 use std::{
-    future::ready,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -100,8 +99,7 @@ impl Receivers {
         hang_up: HangUp,
     ) {
         let judge = self.clone();
-        let policy =
-            service_fn(move |question: Question| ready(Ok::<_, BoxError>(judge.judge(&question))));
+        let policy = hedwig_smtp::policy::policy_fn(move |question| judge.judge(question));
         let keeper = self;
         let service =
             service_fn(move |mail: Mail| keeper.clone().take(at_home, mail, hang_up.clone()));

@@ -10,7 +10,7 @@ use hedwig_envelope::{
 use hedwig_smtp::{
     ClientOptions, Dialect, Policy, Question, ServerOptions,
     client::{Connection, ConnectionError, Phase},
-    policy::{LoopbackOnly, allow_all},
+    policy::{allow_all, loopback_only},
     serve,
 };
 use tokio::{
@@ -42,7 +42,7 @@ async fn read_line(stream: &mut TcpStream) -> String {
 
 #[tokio::test]
 async fn a_mail_arrives_with_its_envelope_its_content_and_its_origin() {
-    let (address, inbox) = server(ServerOptions::default(), LoopbackOnly).await;
+    let (address, inbox) = server(ServerOptions::default(), loopback_only()).await;
     let mut connection = connect(address, ClientOptions::default()).await;
     let mut sent = envelope(&["b@example.net", "c@example.net"]);
     sent.parameters = MailParameters { envid: Some("a b".into()), ..Default::default() };

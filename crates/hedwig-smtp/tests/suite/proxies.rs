@@ -10,7 +10,7 @@ use hedwig_envelope::{BoxError, Mail, Outcome, Receipt, Reply};
 use hedwig_smtp::{
     ClientOptions, Dialect, ServerOptions,
     client::Connection,
-    policy::{LoopbackOnly, allow_all},
+    policy::{allow_all, loopback_only},
     serve,
 };
 use tokio::{
@@ -23,7 +23,7 @@ async fn server() -> (SocketAddr, Inbox) {
     let (listener, address) = listener().await;
     let inbox = Inbox::default();
     let options = ServerOptions { connections_per_address_max: 1, ..Default::default() };
-    let serve = serve(listener, LoopbackOnly, inbox.service())
+    let serve = serve(listener, loopback_only(), inbox.service())
         .options(options)
         .proxy_protocol(|address: IpAddr| address.is_loopback());
     tokio::spawn(serve.into_future());
@@ -97,7 +97,7 @@ async fn lmtp_over_a_unix_socket_has_a_reply_for_each_recipient() {
         Ok::<_, BoxError>(Receipt { id: mail.id, outcomes: vec![outcome(250), outcome(550)] })
     });
     let options = ServerOptions { protocol: Dialect::Lmtp, ..Default::default() };
-    tokio::spawn(serve(listener, LoopbackOnly, service).options(options).into_future());
+    tokio::spawn(serve(listener, loopback_only(), service).options(options).into_future());
 
     let stream = UnixStream::connect(&path).await.unwrap();
     let options = ClientOptions { protocol: Dialect::Lmtp, ..Default::default() };

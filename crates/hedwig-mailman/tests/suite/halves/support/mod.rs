@@ -91,7 +91,7 @@ impl Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (keep, mails) = mpsc::unbounded_channel();
-        let policy = service_fn(|question: Question| ready(Ok::<_, BoxError>(judge(&question))));
+        let policy = hedwig_smtp::policy::policy_fn(judge);
         let keeper = service_fn(move |mail: Mail| {
             let reply = Reply::with_status(250, Status::OK, "Kept");
             let outcome = Outcome::of_reply(reply, None);
