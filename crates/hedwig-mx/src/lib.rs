@@ -38,6 +38,7 @@ pub use dkim::{DkimLayer, Keys};
 pub use dnssec::{DnssecSupport, TrustAnchors, TrustAnchorsError};
 pub use logins::{Logins, LoginsError};
 pub use mx::Mx;
+pub use name::{reverse_name, to_ascii};
 pub use names::Names;
 pub use options::{Dialer, MxOptions};
 pub use resolve_error::{ResolveError, ResolveErrorKind, ResolverConfigError};

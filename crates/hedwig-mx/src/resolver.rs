@@ -15,7 +15,7 @@ use hickory_resolver::{
 
 use crate::{
     DnssecSupport, Names, ResolveError, ResolverConfigError, TrustAnchors, dnssec::Validator,
-    names, resolve_error::no_data,
+    name::reverse_name, names, resolve_error::no_data,
 };
 
 /// How long one name server may think.
@@ -174,8 +174,7 @@ impl Resolver {
     /// # Errors
     /// When it has none.
     pub async fn names_of(&self, address: IpAddr) -> Result<Found<Vec<String>>, ResolveError> {
-        let reverse = Name::from(address).to_ascii();
-        let answer = self.look_up(&reverse, RecordType::PTR).await?;
+        let answer = self.look_up(&reverse_name(address), RecordType::PTR).await?;
         let names = answer.value.iter().filter_map(|data| match data {
             RData::PTR(name) => Some(text(name)),
             _ => None,

@@ -2,6 +2,7 @@
 
 mod compose;
 mod configuration;
+mod init;
 mod keys;
 mod listener;
 mod road;
@@ -9,7 +10,7 @@ mod road;
 use std::{ffi::OsString, process::ExitCode};
 
 use hedwig_daemon::{
-    Daemon, Failure, ServiceManager, Stop,
+    Daemon, Extra, Failure, ServiceManager, Stop,
     settings::{Reading, Scope},
 };
 use hedwig_spool::Grouping;
@@ -30,6 +31,7 @@ impl Daemon for Postoffice {
         "Takes mail over HTTP, keeps it safe, and delivers it to the servers of its recipients";
     // Each domain has servers of its own, which answer or do not for its recipients alone.
     const GROUPING: Grouping = Grouping::ByDomain;
+    const EXTRAS: &'static [Extra] = &[init::COMMAND];
 
     fn configure(read: &mut Reading<'_>) -> Option<Configuration> {
         Configuration::read(read)

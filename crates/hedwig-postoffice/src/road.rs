@@ -215,7 +215,7 @@ fn read_trust_anchors(read: &mut Reading<'_>) -> Option<Option<TrustAnchors>> {
 }
 
 /// Those of the list, and of a family that it lacks the one that is set for it.
-fn read_sources(read: &mut Reading<'_>) -> Option<Vec<Source>> {
+pub(crate) fn read_sources(read: &mut Reading<'_>) -> Option<Vec<Source>> {
     let sources = read.many::<Source>(&SOURCE);
     let ipv4 = read.optional::<Ipv4Addr>(&SOURCE_IPV4);
     let ipv6 = read.optional::<Ipv6Addr>(&SOURCE_IPV6);
