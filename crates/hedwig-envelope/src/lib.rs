@@ -2,6 +2,7 @@
 
 mod address;
 mod content;
+mod conversation;
 mod deadline;
 mod envelope;
 mod id;
@@ -23,6 +24,7 @@ pub mod xtext;
 
 pub use address::{Address, AddressError, Domain, ReversePath};
 pub use content::Content;
+pub use conversation::Conversation;
 pub use diagnosis::Diagnosis;
 pub use envelope::{Envelope, Recipient};
 pub use id::{MailId, MailIdError};

@@ -1,8 +1,11 @@
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Class, MailId, Reply, Status};
+use crate::{Class, Conversation, MailId, Reply, Status};
 
 /// What became of a mail: one [`Outcome`] for each recipient, in the envelope's order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +76,14 @@ impl Outcome {
         self
     }
 
+    /// The same outcome, with what was said in the attempt.
+    #[must_use]
+    pub fn recorded(mut self, conversation: Arc<Conversation>) -> Self {
+        let (Self::Done(answer) | Self::Deferred(answer) | Self::Failed(answer)) = &mut self;
+        answer.conversation = Some(conversation);
+        self
+    }
+
     /// The same outcome; if it is a success, the mail was handed over like this.
     #[must_use]
     pub fn handed_over(mut self, handover: Handover) -> Self {
@@ -104,6 +115,10 @@ pub struct Answer {
     /// Of success: who reports it to a sender that asked for that.
     #[serde(default, skip_serializing_if = "Handover::is_internal")]
     pub handover: Handover,
+    /// What was said in the attempt, if somebody recorded it. It does not travel with the answer: who keeps
+    /// attempts keeps it beside them.
+    #[serde(skip)]
+    pub conversation: Option<Arc<Conversation>>,
 }
 
 impl Answer {
@@ -117,6 +132,7 @@ impl Answer {
             ambiguous: false,
             unreached: false,
             handover: Handover::default(),
+            conversation: None,
         }
     }
 }

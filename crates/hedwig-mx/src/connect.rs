@@ -1,7 +1,7 @@
 //! From an address to a connection that is ready for mails.
 
 use std::{
-    io,
+    fmt, io,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::Arc,
@@ -10,7 +10,7 @@ use std::{
 use hedwig_envelope::{Outcome, Relay, Status};
 use hedwig_smtp::{
     BoxStream, ClientOptions, Dialect,
-    client::{Connection, ConnectionError},
+    client::{Connection, ConnectionError, Transcript},
 };
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
@@ -113,8 +113,9 @@ impl Connector {
         &self,
         endpoint: &Endpoint,
         socket: Option<Socket>,
+        transcript: &Transcript,
     ) -> Result<Connected, ConnectError> {
-        let mut connected = self.connect_as_nobody(endpoint, socket).await?;
+        let mut connected = self.connect_as_nobody(endpoint, socket, transcript).await?;
         // DNS may lead to a host of that name too, but who wrote the record did not set the password.
         if endpoint.found_in_dns || endpoint.scheme == Scheme::Lmtp {
             return Ok(connected);
@@ -135,10 +136,11 @@ impl Connector {
         &self,
         endpoint: &Endpoint,
         socket: Option<Socket>,
+        transcript: &Transcript,
     ) -> Result<Connected, ConnectError> {
         let mut connected = match socket {
-            Some(socket) => self.greet_over(socket, endpoint).await?,
-            None => self.greet(endpoint).await?,
+            Some(socket) => self.greet_over(socket, endpoint, transcript).await?,
+            None => self.greet(endpoint, transcript).await?,
         };
         if endpoint.tls == TlsPolicy::Never || endpoint.scheme == Scheme::Smtps {
             return Ok(connected);
@@ -167,7 +169,10 @@ impl Connector {
                     ConnectionError::Refused { .. } if connected.connection.is_open() => {
                         Ok(Connected { failure, ..connected })
                     }
-                    _ => Ok(Connected { failure, ..self.greet(endpoint).await? }),
+                    _ => {
+                        transcript.note("once more, in clear text");
+                        Ok(Connected { failure, ..self.greet(endpoint, transcript).await? })
+                    }
                 }
             }
             Err(error) => {
@@ -211,15 +216,20 @@ impl Connector {
         Ok((config, name, verdict))
     }
 
-    async fn greet(&self, endpoint: &Endpoint) -> Result<Connected, ConnectError> {
+    async fn greet(
+        &self,
+        endpoint: &Endpoint,
+        transcript: &Transcript,
+    ) -> Result<Connected, ConnectError> {
         let socket = self.open(endpoint).await?;
-        self.greet_over(socket, endpoint).await
+        self.greet_over(socket, endpoint, transcript).await
     }
 
     async fn greet_over(
         &self,
         socket: Socket,
         endpoint: &Endpoint,
+        transcript: &Transcript,
     ) -> Result<Connected, ConnectError> {
         let mut source = None;
         let stream: BoxStream = match socket {
@@ -233,7 +243,8 @@ impl Connector {
             Socket::Unix(stream) => Box::new(stream),
             Socket::Dialed(stream) => stream,
         };
-        let client = self.client_options(endpoint);
+        let transcript = Some(transcript.clone());
+        let client = ClientOptions { transcript, ..self.client_options(endpoint) };
         let (greeted, verdict) = if endpoint.scheme == Scheme::Smtps {
             let (config, name, verdict) = self.tls(endpoint)?;
             (Connection::greet_over_tls(stream, client, config, name).await, verdict)
@@ -322,6 +333,18 @@ fn no_connection(endpoint: &Endpoint, error: &io::Error) -> ConnectError {
             ConnectError::NoWay(outcome)
         }
         _ => ConnectError::Failed(outcome),
+    }
+}
+
+/// As a conversation begins: which server, and from where.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, place, scheme, source, .. } = self;
+        match place {
+            Place::Tcp(address) => write!(f, "{scheme} to {host} [{address}]")?,
+            Place::Unix(path) => write!(f, "{scheme} to {}", path.display())?,
+        }
+        source.as_ref().map_or(Ok(()), |source| write!(f, " from {}", source.address))
     }
 }
 

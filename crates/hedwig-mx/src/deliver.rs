@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use hedwig_envelope::{Content, Envelope, Outcome};
+use hedwig_envelope::{Envelope, Outcome};
 
 use crate::{
     MxHost, MxOptions, Resolver, Source, TlsPolicy,
@@ -241,8 +241,9 @@ impl Deliverer {
         mail: &mut Transaction,
     ) -> Result<(), IsUs> {
         mail.addresses_left = mail.addresses_left.saturating_sub(1);
+        mail.transcript.note(format_args!("{endpoint}; TLS: {}", chosen.told));
         let (envelope, places) = mail.open_envelope();
-        let sent = self.send(endpoint, socket, chosen, &envelope, &mail.content).await;
+        let sent = self.send(endpoint, socket, chosen, &envelope, mail).await;
         drop(envelope);
         take_down(sent, places, endpoint, chosen, mail)
     }
@@ -255,8 +256,9 @@ impl Deliverer {
         socket: Option<Socket>,
         chosen: &Chosen,
         envelope: &Envelope,
-        content: &Content,
+        mail: &Transaction,
     ) -> Result<Vec<Outcome>, Failure> {
+        let (content, transcript) = (&mail.content, &mail.transcript);
         let requires_tls = envelope.parameters.require_tls;
         while socket.is_none()
             && let Some(Pooled { mut connection, mails }) = self.pool.take(endpoint)
@@ -268,6 +270,8 @@ impl Deliverer {
                 self.pool.put(endpoint, Pooled { connection, mails });
                 return Err(Failure::requiretls_needed(endpoint));
             }
+            transcript.note(format_args!("over a connection that carried {mails} before"));
+            connection.record(Some(transcript.clone()));
             match connection.send(envelope, content).await {
                 Ok(outcomes) if connection.is_open() || !all_not_available(&outcomes) => {
                     self.pool.put(endpoint, Pooled { connection, mails: mails + 1 });
@@ -277,7 +281,7 @@ impl Deliverer {
                 _ => self.pool.forget(endpoint),
             }
         }
-        let connected = self.connect(endpoint, socket, chosen, requires_tls).await?;
+        let connected = self.connect(endpoint, socket, chosen, mail).await?;
         let mut connection = connected.connection;
         if requires_tls && !connection.capabilities().require_tls {
             self.pool.put(endpoint, Pooled { connection, mails: 0 });
@@ -294,9 +298,9 @@ impl Deliverer {
         endpoint: &Endpoint,
         socket: Option<Socket>,
         chosen: &Chosen,
-        requires_tls: bool,
+        mail: &Transaction,
     ) -> Result<Connected, Failure> {
-        let connected = self.connector.connect(endpoint, socket).await;
+        let connected = self.connector.connect(endpoint, socket, &mail.transcript).await;
         let (source, failure) = match &connected {
             Ok(connected) => (connected.source, connected.failure.as_ref()),
             Err(ConnectError::Insecure(_, failure)) => (None, Some(failure)),
@@ -306,7 +310,9 @@ impl Deliverer {
             self.observe(&endpoint.host, endpoint.address(), source, report, failure);
         }
         connected.map_err(|error| match error {
-            ConnectError::Insecure(outcome, failure) if requires_tls && failure.is_unfit() => {
+            ConnectError::Insecure(outcome, failure)
+                if mail.wishes.required && failure.is_unfit() =>
+            {
                 Failure::NoConnection(Box::new(word::encryption_needed(&outcome)))
             }
             other => other.into(),

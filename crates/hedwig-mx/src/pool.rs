@@ -67,7 +67,9 @@ impl Pool {
     }
 
     /// Keeps a connection for the next mail, or says QUIT when it has served long enough.
-    pub(crate) fn put(self: &Arc<Self>, endpoint: &Endpoint, pooled: Pooled) {
+    pub(crate) fn put(self: &Arc<Self>, endpoint: &Endpoint, mut pooled: Pooled) {
+        // What is said from now on is not about the mail that it carried last.
+        pooled.connection.record(None);
         if !pooled.connection.is_open() {
             return;
         }

@@ -1,8 +1,9 @@
 //! How far one mail has come at one destination.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use hedwig_envelope::{Content, Envelope, Outcome};
+use hedwig_smtp::client::Transcript;
 
 use crate::{MxOptions, policy::Wishes, word};
 
@@ -20,6 +21,8 @@ pub(crate) struct Transaction {
     reason: Option<(Weight, Outcome)>,
     /// How many more may be tried.
     pub(crate) addresses_left: usize,
+    /// What is said to all servers that are tried.
+    pub(crate) transcript: Transcript,
 }
 
 /// How much a reason counts for giving up, or not giving up, a mail.
@@ -42,6 +45,7 @@ impl Transaction {
             content,
             reason: None,
             addresses_left: options.addresses_max.max(1),
+            transcript: Transcript::new(),
         }
     }
 
@@ -53,6 +57,7 @@ impl Transaction {
     }
 
     pub(crate) fn weigh(&mut self, weight: Weight, outcome: Outcome) {
+        self.transcript.note(&outcome.answer().reply);
         if self.reason.as_ref().is_none_or(|(known, _)| weight >= *known) {
             self.reason = Some((weight, outcome));
         }
@@ -81,7 +86,17 @@ impl Transaction {
     /// One outcome for each recipient: its own, or the reason why there is none, or `otherwise`.
     pub(crate) fn finish(self, otherwise: impl FnOnce() -> Outcome) -> Vec<Outcome> {
         let reason = self.reason.map_or_else(otherwise, |(_, reason)| reason);
-        self.outcomes.into_iter().map(|own| own.unwrap_or_else(|| reason.clone())).collect()
+        let outcomes = self.outcomes.into_iter().map(|own| own.unwrap_or_else(|| reason.clone()));
+        // What went well nobody wonders about.
+        let mut conversation = None;
+        let recorded = outcomes.map(|outcome| match outcome {
+            Outcome::Done(_) => outcome,
+            other => {
+                let said = || Arc::new(self.transcript.conversation());
+                other.recorded(conversation.get_or_insert_with(said).clone())
+            }
+        });
+        recorded.collect()
     }
 }
 

@@ -252,7 +252,11 @@ impl Granted {
     }
 }
 
-fn read_mail(readers: &Readers, disk: &dyn Disk, position: Position) -> Result<Mail, SpoolError> {
+pub(crate) fn read_mail(
+    readers: &Readers,
+    disk: &dyn Disk,
+    position: Position,
+) -> Result<Mail, SpoolError> {
     let record = readers.read(position)?;
     let unreadable = |reason: String| SpoolError::Damaged {
         file: format!("log/{:010}.segment", position.segment),

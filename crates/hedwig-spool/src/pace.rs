@@ -2,6 +2,8 @@
 //! rate lets through. Kept in memory, beside the leases; what a restart should not forget is
 //! [saved](Paces::save) when the courier ends.
 
+mod report;
+
 use std::{
     collections::HashMap,
     fmt,
@@ -12,7 +14,9 @@ use std::{
 use hedwig_envelope::{Answer, MailId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{Rates, Schedule, rate::Spent, schedule::later, window::Window};
+use crate::{Rate, Rates, Schedule, rate::Spent, schedule::later, window::Window};
+
+pub use report::DestinationState;
 
 /// Tells of a destination which servers it has, if that is known: destinations with the same ones share
 /// their concurrency and their back-off.
@@ -236,11 +240,16 @@ impl State {
         if self.spent.len() >= KEPT && self.spent.len() == self.spent.capacity() {
             self.spent.retain(|_, spent| spent.0 > now);
         }
-        let fresh = match self.unknown_since {
+        let fresh = self.fresh(rate, now);
+        self.spent.entry(destination.into()).or_insert(fresh).take(rate, now)
+    }
+
+    /// What a destination has had that had none since the courier began.
+    fn fresh(&self, rate: Rate, now: Timestamp) -> Spent {
+        match self.unknown_since {
             Some(since) => Spent::all_at(rate, since),
             None => Spent(now),
-        };
-        self.spent.entry(destination.into()).or_insert(fresh).take(rate, now)
+        }
     }
 
     fn longest_burst(&self) -> Duration {
@@ -309,9 +318,11 @@ impl Turn {
         let delay = rest_schedule.delay(pace.failures, fastrand::f64());
         let until = later(now, delay).max(at_least_until.unwrap_or(now));
         let failures = pace.failures;
-        pace.rest = Some(Rest { until, answer: Arc::new(answer.clone()) });
+        // What was said belongs to that mail's attempt, and not to those that rest because of it.
+        let (answer, reply) = (Answer { conversation: None, ..answer.clone() }, &answer.reply);
+        pace.rest = Some(Rest { until, answer: Arc::new(answer) });
         tracing::info!(
-            destination = &*key, %until, failures, reply = %answer.reply,
+            destination = &*key, %until, failures, %reply,
             "a destination is left alone for a while"
         );
         until

@@ -31,6 +31,16 @@ impl Rate {
         possible.then_some(Self { mails, per })
     }
 
+    /// How many mails.
+    pub(crate) fn mails(self) -> u32 {
+        self.mails
+    }
+
+    /// In how long a time.
+    pub(crate) fn per(self) -> Duration {
+        self.per
+    }
+
     /// The time between two mails.
     fn interval(self) -> Duration {
         self.per / self.mails

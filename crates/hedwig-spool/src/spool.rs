@@ -34,7 +34,7 @@ use crate::{
     reserve::Reserve,
     schedule::later,
     standing::Standing,
-    state::{Act, Action, Settlement},
+    state::{Act, Action, Settlement, conversation_of},
     under_way::UnderWay,
 };
 
@@ -223,6 +223,7 @@ impl Spool {
         for mail in follow_ups {
             prepared.push(self.prepare(mail).await?);
         }
+        let conversation = conversation_of(&outcomes);
         let settlement = Settlement {
             mail: lease.mail.id,
             unit: lease.unit,
@@ -231,6 +232,7 @@ impl Spool {
             next_due,
             delay_reported: lease.delay_reported,
             deadline_over: lease.deadline_over,
+            conversation,
         };
         let encoded = Encoded::new(Kind::Settlement, &settlement, Default::default());
         let (token, follow_ups) = (lease.token, prepared);

@@ -4,8 +4,8 @@
 use std::borrow::Cow;
 
 use hedwig_envelope::{
-    Address, Answer, Attempt, Envelope, Mail, MailId, Origin, Outcome, RecipientStatus, State,
-    Status, Timestamp, Verdict,
+    Address, Answer, Attempt, Conversation, Envelope, Mail, MailId, Origin, Outcome,
+    RecipientStatus, State, Status, Timestamp, Verdict,
 };
 use serde::{Deserialize, Serialize};
 
@@ -79,7 +79,21 @@ pub(crate) struct Unit {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) deadline: Option<Timestamp>,
     pub(crate) recipients: Vec<UnitRecipient>,
+    /// What was said in the last attempts that did not go well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) conversations: Vec<Recorded>,
 }
+
+/// What was said in an attempt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Recorded {
+    /// As in the attempts of the recipients.
+    pub(crate) at: Timestamp,
+    pub(crate) conversation: Conversation,
+}
+
+/// Of so many attempts at a unit it is kept what was said; the oldest go first.
+const CONVERSATIONS_KEPT: usize = 5;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct UnitRecipient {
@@ -112,6 +126,16 @@ pub(crate) struct Settlement {
     /// Its sender was told that it is late, or need not be.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) deadline_over: bool,
+    /// What was said, if it did not go well and somebody recorded it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) conversation: Option<Conversation>,
+}
+
+/// What was said in the attempt that these are the outcomes of. One that leads to several places has several
+/// conversations: the first is kept.
+pub(crate) fn conversation_of(outcomes: &[Outcome]) -> Option<Conversation> {
+    let said = outcomes.iter().find_map(|outcome| outcome.answer().conversation.as_ref());
+    said.map(|said| Conversation::clone(said)).filter(|said| !said.is_empty())
 }
 
 /// What an operator did, to which units.
@@ -153,6 +177,7 @@ pub(crate) fn units_of(mail: &Mail, grouping: Grouping, now: Timestamp) -> Vec<U
                 unreached: 0,
                 deadline,
                 recipients: Vec::new(),
+                conversations: Vec::new(),
             });
             units.len() - 1
         });
@@ -198,6 +223,12 @@ impl Unit {
         self.delay_reported |= settlement.delay_reported;
         self.deadline = self.deadline.filter(|_| !settlement.deadline_over);
         self.give_up = None;
+        if let Some(conversation) = &settlement.conversation {
+            let (at, conversation) = (settlement.at, conversation.clone());
+            self.conversations.push(Recorded { at, conversation });
+            let surplus = self.conversations.len().saturating_sub(CONVERSATIONS_KEPT);
+            self.conversations.drain(..surplus);
+        }
         let expired = settlement.next_due.is_none();
         let held = self.held;
         for (position, outcome) in &settlement.outcomes {

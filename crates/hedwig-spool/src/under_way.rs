@@ -168,6 +168,7 @@ impl Engine {
             next_due: Some(unit.due.unwrap_or(self.now)),
             delay_reported: unit.delay_reported,
             deadline_over: false,
+            conversation: None,
         };
         let encoded = Encoded::new(Kind::Settlement, &settlement, Default::default());
         Settle { token, settlement, encoded, follow_ups: Vec::new(), reply }

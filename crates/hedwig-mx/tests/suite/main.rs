@@ -1,6 +1,7 @@
 //! The road, each bend of it: one program, for what it is linked with is large.
 #![allow(clippy::unwrap_used, reason = "what goes wrong in a test is to stop it")]
 
+mod conversations;
 mod corners;
 mod dane;
 mod destinations;

@@ -165,6 +165,12 @@ async fn a_wrong_password_is_ours_to_mend_so_the_mail_waits() {
         assert_eq!(short(&outcome), "deferred 4.7.8", "{outcome:?}");
         let text = outcome.answer().reply.text();
         assert!(text.contains("535 5.7.8") && !text.contains("looking"), "{text}");
+        let said = outcome.answer().conversation.as_ref().unwrap().lines.join("\n");
+        let masked = format!("> AUTH {mechanism} ****\n");
+        assert!(said.contains("* TLS: TLSv1.3") && said.contains(&masked), "{said}");
+        for secret in ["looking", "bG9va2luZ", "xvb2tpbm", "alice", "n,,n="] {
+            assert!(!said.contains(secret), "{said}");
+        }
         assert!(host.users().is_empty());
     }
 }

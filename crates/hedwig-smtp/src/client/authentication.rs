@@ -58,7 +58,8 @@ impl Session {
             334 => match respond(&mut responder, reply.text()) {
                 Ok(response) => {
                     self.responder = Some(responder);
-                    self.say_line(&response);
+                    self.outbox.write_secret(&response);
+                    self.expected.push_back(Expected::Authentication);
                 }
                 Err(fault) => self.distrust(fault),
             },
@@ -81,16 +82,6 @@ impl Session {
     fn fail_authentication(&mut self, cause: Cause) {
         self.expected.push_front(Expected::Authentication);
         self.fail(cause);
-    }
-
-    fn say_line(&mut self, line: &str) {
-        let write = |out: &mut bytes::BytesMut| {
-            out.extend_from_slice(line.as_bytes());
-            out.extend_from_slice(b"\r\n");
-            Ok::<(), std::convert::Infallible>(())
-        };
-        let Ok(()) = self.outbox.write(write);
-        self.expected.push_back(Expected::Authentication);
     }
 }
 

@@ -10,7 +10,8 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use super::{
-    Cause, ClientOptions, Event, Failure, NotReady, Phase, Session, Unfinished, exchange::Wire,
+    Cause, ClientOptions, Event, Failure, NotReady, Phase, Session, Transcript, Unfinished,
+    exchange::Wire,
 };
 use crate::{
     Capabilities, CommandError, ReplyError,
@@ -62,8 +63,11 @@ impl Connection {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let time_max = options.time_limits.hello;
-        let (secure, description) =
-            shake_hands(Box::new(stream), config, server_name, time_max).await?;
+        let shaken = shake_hands(Box::new(stream), config, server_name, time_max).await;
+        if let (Err(error), Some(transcript)) = (&shaken, &options.transcript) {
+            transcript.note(error);
+        }
+        let (secure, description) = shaken?;
         if let Some(relay) = &mut options.relay {
             relay.tls = Some(description);
         }
@@ -80,6 +84,11 @@ impl Connection {
     #[must_use]
     pub fn relay(&self) -> Option<&Relay> {
         self.session.relay()
+    }
+
+    /// From now on what is said is taken down here, or nowhere.
+    pub fn record(&mut self, transcript: Option<Transcript>) {
+        self.session.record(transcript);
     }
 
     /// Whether another mail can be sent. `false` after an error, a 421, or when a future of this
@@ -118,6 +127,7 @@ impl Connection {
                 description
             }
             Err(error) => {
+                self.session.note(&error);
                 self.session.disconnected();
                 return Err(error);
             }
@@ -188,8 +198,10 @@ impl Connection {
         }
     }
 
-    /// Says QUIT, waits a little for the reply, and closes.
+    /// Says QUIT, waits a little for the reply, and closes. A transcript ends before it.
     pub async fn quit(mut self) {
+        // It belongs to no mail.
+        self.record(None);
         if self.session.quit(now()).is_ok() {
             // Whatever the reply, or none: this is the end.
             let _ = self.next_event().await;

@@ -23,6 +23,9 @@ impl Session {
             return;
         }
         let phase = self.phase();
+        if phase != Phase::Quit {
+            self.note(format_args!("in {phase}: {cause}"));
+        }
         self.close();
         let mail = self.transaction.take();
         if phase == Phase::Quit {

@@ -18,6 +18,7 @@ mod plan;
 mod replies;
 mod session;
 mod transaction;
+mod transcript;
 
 #[cfg(feature = "tokio")]
 pub use connection::{Connection, ConnectionError, SendError};
@@ -25,3 +26,4 @@ pub use error::{Cause, Failure, Phase, Unfinished};
 pub use event::{Event, NotReady};
 pub use options::{ClientOptions, TimeLimits};
 pub use session::Session;
+pub use transcript::Transcript;

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use hedwig_envelope::Relay;
 
+use super::Transcript;
 use crate::server::Dialect;
 
 /// How a client behaves on one connection.
@@ -18,6 +19,8 @@ pub struct ClientOptions {
     /// Whether 8-bit content is sent to a server that does not offer 8BITMIME. `false` fails such a mail
     /// with 5.6.3.
     pub eight_bit_without_8bitmime: bool,
+    /// Where to take down what is said; `None` for nowhere.
+    pub transcript: Option<Transcript>,
 }
 
 impl Default for ClientOptions {
@@ -28,6 +31,7 @@ impl Default for ClientOptions {
             time_limits: TimeLimits::default(),
             relay: None,
             eight_bit_without_8bitmime: false,
+            transcript: None,
         }
     }
 }

@@ -6,6 +6,8 @@ use bytes::{Bytes, BytesMut};
 use hedwig_envelope::Content;
 use memchr::memmem;
 
+use super::Transcript;
+
 /// A piece up to this size is cheaper copied than sent on its own.
 const GATHERED_BYTES_MAX: usize = 4096;
 
@@ -14,6 +16,8 @@ pub(super) struct Outbox {
     whole: VecDeque<Bytes>,
     gathered: BytesMut,
     pushed: u64,
+    /// Where to take down what is appended, and what comes back.
+    pub(super) transcript: Option<Transcript>,
 }
 
 impl fmt::Debug for Outbox {
@@ -24,7 +28,11 @@ impl fmt::Debug for Outbox {
 }
 
 impl Outbox {
-    /// Appends what `write` writes.
+    pub(super) fn recorded(transcript: Option<Transcript>) -> Self {
+        Self { transcript, ..Self::default() }
+    }
+
+    /// Appends the command line that `write` writes.
     pub(super) fn write<E>(
         &mut self,
         write: impl FnOnce(&mut BytesMut) -> Result<(), E>,
@@ -32,7 +40,27 @@ impl Outbox {
         let before = self.gathered.len();
         let result = write(&mut self.gathered);
         self.pushed += (self.gathered.len() - before) as u64;
+        if let (Some(transcript), Ok(_)) = (&self.transcript, &result) {
+            transcript.sent(&self.gathered[before..]);
+        }
         result
+    }
+
+    /// Appends a line that nobody else may see.
+    pub(super) fn write_secret(&mut self, line: &str) {
+        let before = self.gathered.len();
+        self.gathered.extend_from_slice(line.as_bytes());
+        self.gathered.extend_from_slice(b"\r\n");
+        self.pushed += (self.gathered.len() - before) as u64;
+        if let Some(transcript) = &self.transcript {
+            transcript.sent_secret();
+        }
+    }
+
+    /// Appends a content as it goes after BDAT.
+    pub(super) fn push_chunk(&mut self, content: &Content) {
+        self.note_content(content);
+        content.chunks().into_iter().for_each(|part| self.push(part.clone()));
     }
 
     pub(super) fn push(&mut self, bytes: Bytes) {
@@ -47,6 +75,7 @@ impl Outbox {
 
     /// Appends a content as it goes after DATA: dots stuffed, and the end (RFC 5321 §4.5.2).
     pub(super) fn push_stuffed(&mut self, content: &Content) {
+        self.note_content(content);
         let mut is_at_line_start = true;
         for part in content.chunks() {
             if is_at_line_start && part.first() == Some(&b'.') {
@@ -86,6 +115,12 @@ impl Outbox {
     pub(super) fn clear(&mut self) {
         self.whole.clear();
         self.gathered.clear();
+    }
+
+    fn note_content(&self, content: &Content) {
+        if let Some(transcript) = &self.transcript {
+            transcript.sent_content(content.len());
+        }
     }
 
     fn close_gathered(&mut self) {

@@ -11,6 +11,10 @@ use crate::{Capabilities, Command, Dialect, ReplyError};
 
 impl Session {
     pub(super) fn take_reply(&mut self, reply: Reply) {
+        if let Some(transcript) = &self.outbox.transcript {
+            let is_authentication = self.expected.front() == Some(&Expected::Authentication);
+            transcript.received(&reply, is_authentication);
+        }
         let Some(expected) = self.expected.pop_front() else {
             let cause = match reply.code() {
                 421 => Cause::SaidGoodbye(reply),

@@ -4,7 +4,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use hedwig_envelope::{Content, Envelope, Relay};
 
 use super::{
-    Cause, ClientOptions, Event, NotReady,
+    Cause, ClientOptions, Event, NotReady, Transcript,
     outbox::Outbox,
     plan::Plan,
     transaction::{Transaction, push_command},
@@ -80,16 +80,17 @@ impl Session {
             Dialect::Lmtp => Command::Lhlo(name),
         };
         hello.write(&mut BytesMut::new())?;
-        let is_secure = options.relay.as_ref().is_some_and(|relay| relay.tls.is_some());
-        Ok(Self {
+        let tls = options.relay.as_ref().and_then(|relay| relay.tls.clone());
+        let transcript = options.transcript.clone();
+        let session = Self {
             options,
             hello,
             capabilities: Capabilities::default(),
-            is_secure,
+            is_secure: tls.is_some(),
             state: State::Greeting,
             replies: ReplyReader::default(),
             expected: VecDeque::from([Expected::Greeting]),
-            outbox: Outbox::default(),
+            outbox: Outbox::recorded(transcript),
             transmitted: 0,
             transaction: None,
             responder: None,
@@ -97,7 +98,15 @@ impl Session {
             is_out_of_step: false,
             events: VecDeque::new(),
             last_progress: now,
-        })
+        };
+        tls.into_iter()
+            .for_each(|tls| session.note(format_args!("TLS from the first byte: {tls}")));
+        Ok(session)
+    }
+
+    /// From now on what is said is taken down here, or nowhere.
+    pub fn record(&mut self, transcript: Option<Transcript>) {
+        self.outbox.transcript = transcript;
     }
 
     /// What the server offers.
@@ -178,6 +187,7 @@ impl Session {
             return Err(NotReady);
         }
         self.is_secure = true;
+        self.note(format_args!("TLS: {description}"));
         if let Some(relay) = &mut self.options.relay {
             relay.tls = Some(description);
         }
@@ -225,6 +235,12 @@ impl Session {
     /// The next piece that is to be sent, not copied when it is large.
     pub fn poll_transmit_bytes(&mut self) -> Option<Bytes> {
         self.outbox.pop()
+    }
+
+    pub(super) fn note(&self, text: impl std::fmt::Display) {
+        if let Some(transcript) = &self.outbox.transcript {
+            transcript.note(text);
+        }
     }
 
     pub(super) fn check_ready(&self) -> Result<(), NotReady> {

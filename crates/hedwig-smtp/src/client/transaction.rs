@@ -160,7 +160,7 @@ impl Transaction {
         }
         push_command(outbox, &Command::Bdat { size: self.content.len() as u64, last: true });
         let content = std::mem::take(&mut self.content);
-        content.chunks().into_iter().for_each(|part| outbox.push(part.clone()));
+        outbox.push_chunk(&content);
         self.content_end = Some(outbox.pushed());
         Some(Pushed::Content)
     }

@@ -13,7 +13,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use hedwig_envelope::BoxError;
 use hedwig_smtp::{
     ClientOptions, ServerOptions,
-    client::{Connection, ConnectionError, Phase},
+    client::{Connection, ConnectionError, Phase, Transcript},
     policy::allow_all,
     sasl::{Answer, Authenticator, Credentials, Mechanism, ScramKeys, Secret},
     serve,
@@ -247,4 +247,51 @@ async fn a_wrong_password_is_refused_and_the_connection_goes_on() {
     assert_eq!(reply.code(), 535);
     assert!(connection.is_open() && !error.to_string().contains("looking"));
     connection.reset().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_said_is_taken_down_from_the_first_byte_and_no_password_is() {
+    let options =
+        ServerOptions { authentication_failure_delay: Duration::ZERO, ..ServerOptions::default() };
+    let server = server(options).await;
+    let transcript = Transcript::new();
+    let options =
+        ClientOptions { transcript: Some(transcript.clone()), ..ClientOptions::default() };
+    let stream = TcpStream::connect(server.address).await.unwrap();
+    let name = "localhost".try_into().unwrap();
+    let mut connection =
+        Connection::greet_over_tls(stream, options, server.client.clone(), name).await.unwrap();
+    let wrong = Credentials::new("alice", "looking glass").unwrap();
+    connection.authenticate(&wrong).await.unwrap_err();
+    let alice = Credentials::new("alice", "wonderland").unwrap();
+    connection.authenticate(&alice).await.unwrap();
+    connection.send(&envelope(&["b@example.net"]), &content("secret\r\n")).await.unwrap();
+    connection.record(None);
+    connection.reset().await.unwrap();
+
+    let said = transcript.conversation().lines;
+    let found = |wanted: &[&str]| {
+        let mut lines = said.iter();
+        let missing = wanted.iter().find(|want| !lines.any(|line| line.starts_with(**want)));
+        assert_eq!(missing, None, "in this order in {said:#?}");
+    };
+    found(&[
+        "< 220 ",
+        "> EHLO localhost",
+        "< 250-",
+        "> AUTH SCRAM-SHA-256 ****",
+        "< 334 ****",
+        "> ****",
+        "< 535 5.7.8 ",
+        "> AUTH SCRAM-SHA-256 ****",
+        "< 235 ****",
+        "> MAIL FROM:<a@example.org>",
+        "> RCPT TO:<b@example.net>",
+        "> [the content, 8 bytes]",
+        "< 250 ",
+    ]);
+    let all = said.join("\n");
+    for hidden in ["glass", "wonderland", "secret", "RSET", "r=", &STANDARD.encode("n,,n=alice")] {
+        assert!(!all.contains(hidden), "{hidden} in {said:#?}");
+    }
 }

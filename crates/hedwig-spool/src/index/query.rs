@@ -70,7 +70,8 @@ impl Index {
         rows.collect()
     }
 
-    fn offered_units(&self, mail: MailId) -> Result<Vec<(Unit, Option<i64>)>> {
+    /// The units of a mail, each with the second from which it is offered.
+    pub(crate) fn offered_units(&self, mail: MailId) -> Result<Vec<(Unit, Option<i64>)>> {
         let sql = "SELECT state, offered FROM unit WHERE mail = ?1 ORDER BY number";
         let mut statement = self.connection.prepare_cached(sql)?;
         let rows =
