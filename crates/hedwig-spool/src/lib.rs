@@ -49,6 +49,7 @@ pub use lease::{Claim, Claimed, Lease};
 pub use options::{Grouping, SpoolOptions};
 pub use pace::{DestinationState, Sharing};
 pub use rate::{Domains, DomainsError, Rate, Rates};
+pub use recovery::is_spool;
 pub use schedule::Schedule;
 pub use selection::{Counts, Filter, Selection};
 pub use spool::Spool;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     SpoolError, SpoolOptions,
-    disk::{self, Disk},
+    disk::{self, Disk, RealDisk},
     index::{Change, Index, Seal},
     log::{Log, Position, Scanned},
     prepare::{CONTENTS, remove_content},
@@ -38,14 +38,7 @@ pub(crate) fn open_log(
     for name in ["", CONTENTS] {
         disk.create_directory(name).map_err(SpoolError::io("make the spool's directories"))?;
     }
-    let known = read_format(&**disk)?;
-    if let Some(format) = known.as_ref().filter(|format| format.format > FORMAT) {
-        return Err(SpoolError::NewerFormat {
-            directory: directory.to_owned(),
-            found: format.format,
-            known: FORMAT,
-        });
-    }
+    let known = read_known_format(&**disk, directory)?;
     let has_format = known.is_some();
     let spool = known.map_or_else(|| format!("{:032x}", fastrand::u128(..)), |known| known.spool);
     let log = Log::open(disk.clone(), spool.clone(), options.segment_bytes_max)?;
@@ -56,6 +49,25 @@ pub(crate) fn open_log(
         return Err(SpoolError::Damaged { file: FORMAT_FILE.into(), reason });
     }
     Ok(log)
+}
+
+/// Whether there is a spool in a directory, of a format that this version reads. Changes nothing, and needs no lock.
+///
+/// # Errors
+/// [`SpoolError::NewerFormat`] when a later version wrote it; else what the disk says.
+pub fn is_spool(directory: &Path) -> Result<bool, SpoolError> {
+    Ok(read_known_format(&RealDisk::new(directory), directory)?.is_some())
+}
+
+fn read_known_format(disk: &dyn Disk, directory: &Path) -> Result<Option<Format>, SpoolError> {
+    match read_format(disk)? {
+        Some(format) if format.format > FORMAT => Err(SpoolError::NewerFormat {
+            directory: directory.to_owned(),
+            found: format.format,
+            known: FORMAT,
+        }),
+        known => Ok(known),
+    }
 }
 
 fn read_format(disk: &dyn Disk) -> Result<Option<Format>, SpoolError> {

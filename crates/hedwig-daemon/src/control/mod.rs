@@ -14,6 +14,7 @@ mod socket;
 pub use guard::Guard;
 pub use handler::{Control, QUEUE_PATH};
 pub(crate) use server::Server;
+pub use server::is_answered;
 pub use socket::{SOCKET_NAME, serve_control};
 
 /// What an operator can do to mails.

@@ -32,6 +32,16 @@ pub(crate) enum Server {
     Remote(Box<Remote>),
 }
 
+/// Whether the daemon that has the spool in this directory answers at its control socket; `false` when none listens
+/// there.
+///
+/// # Errors
+/// When one listens and does not answer as it should, or we may not ask it.
+pub async fn is_answered(directory: &Path) -> Result<bool, BoxError> {
+    let Some(server) = Server::of_socket(directory).await? else { return Ok(false) };
+    server.list(&Choice { limit: Some(1), ..Choice::default() }).await.map(|_| true)
+}
+
 pub(crate) struct Remote {
     client: HttpsClient,
     base: String,
@@ -44,13 +54,8 @@ impl Server {
     /// Whoever answers for the spool of these options.
     pub(crate) async fn of_spool(options: spool::Options) -> Result<Self, BoxError> {
         let directory = options.directory.clone();
-        let socket = directory.join(SOCKET_NAME);
-        match UnixStream::connect(&socket).await {
-            Ok(_) => return Ok(Self::Socket(socket)),
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                return Err(told(&socket, &error, "; be root or the daemon's own user"));
-            }
-            Err(_) => {}
+        if let Some(server) = Self::of_socket(&directory).await? {
+            return Ok(server);
         }
         if !directory.is_dir() {
             let missing = io::Error::from(io::ErrorKind::NotFound);
@@ -58,6 +63,18 @@ impl Server {
         }
         let spool = spool::open(options).await?;
         Ok(Self::Here { control: Control::new(spool.clone()), spool })
+    }
+
+    /// The daemon whose control socket lies in this directory; `None` when none listens there.
+    async fn of_socket(directory: &Path) -> Result<Option<Self>, BoxError> {
+        let socket = directory.join(SOCKET_NAME);
+        match UnixStream::connect(&socket).await {
+            Ok(_) => Ok(Some(Self::Socket(socket))),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Err(told(&socket, &error, "; be root or the daemon's own user"))
+            }
+            Err(_) => Ok(None),
+        }
     }
 
     /// The daemon at a URL.
