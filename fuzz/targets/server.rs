@@ -2,10 +2,13 @@
 //! CR or LF, and not more than was offered.
 #![no_main]
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::{Bytes, BytesMut};
-use hedwig_envelope::{Envelope, Reply, Status};
+use hedwig_envelope::{Envelope, Reply, Status, Timestamp};
 use hedwig_smtp::{
     Dialect, LineEndings, ServerOptions, Session as _,
     sasl::{Claim, Mechanism, ScramKeys, Verdict},
@@ -18,9 +21,11 @@ const CONTENT_BYTES_MAX: u64 = 256;
 /// What a client heard, and what was taken from it.
 type Heard = (Vec<u8>, Vec<(Arc<Envelope>, Bytes)>);
 
-fn serve(options: &Arc<ServerOptions>, starttls: bool, bytes: &[u8], piece: usize) -> Heard {
+fn serve(options: &Arc<ServerOptions>, [starttls, xclient]: [bool; 2], bytes: &[u8], piece: usize) -> Heard {
     let now = Instant::now();
-    let mut session = Session::new(options.clone(), None, starttls, now);
+    let session = Session::new(options.clone(), None, starttls, now);
+    let session = session.at_time(Timestamp::UNIX_EPOCH);
+    let mut session = if xclient { session.trusting_xclient() } else { session };
     let (mut input, mut said, mut mails) = (BytesMut::new(), BytesMut::new(), Vec::new());
     let mut pieces = bytes.chunks(piece);
     loop {
@@ -71,13 +76,14 @@ fuzz_target!(|bytes: &[u8]| {
         require_tls: true,
         mt_priority: true,
         deliver_by: true,
+        future_release: Some(Duration::from_secs(3600)),
         ..ServerOptions::default()
     });
-    let starttls = choices & 4 != 0;
-    let whole = serve(&options, starttls, bytes, bytes.len().max(1));
+    let [starttls, xclient] = [choices & 4 != 0, choices & 8 != 0];
+    let whole = serve(&options, [starttls, xclient], bytes, bytes.len().max(1));
     if !starttls {
         // With STARTTLS the cut matters: what came before the handshake is thrown away.
-        assert_eq!(whole, serve(&options, false, bytes, 1 + usize::from(choices >> 3)));
+        assert_eq!(whole, serve(&options, [false, xclient], bytes, 1 + usize::from(choices >> 3)));
     }
     let (said, mails) = whole;
     for line in said.split_inclusive(|&byte| byte == b'\n') {

@@ -95,6 +95,8 @@ pub static SCOPE: Scope = Scope {
         &settings::PROTOCOL,
         &settings::TLS,
         &settings::AUTH,
+        &settings::PROXIES,
+        &settings::XCLIENTS,
         &settings::NAMED_IN_CLEAR_TEXT,
         &settings::NAMED_CLIENTS,
         &settings::NAMED_SENDERS,

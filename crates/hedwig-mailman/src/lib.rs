@@ -5,7 +5,6 @@ mod configuration;
 mod counts;
 mod front_door;
 mod gateways;
-mod hold;
 mod listener;
 mod listener_settings;
 mod listeners;

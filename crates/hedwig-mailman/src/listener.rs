@@ -1,16 +1,17 @@
 //! One listener: where clients come in, and by which rules.
 
-use std::{fmt, net::SocketAddr, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+};
 
 use hedwig_envelope::{ChangeLayer, MailService};
 use hedwig_smtp::{Dialect, LineEndings, Policy, ServerOptions, server::Serve};
 use tokio::net::TcpListener;
 use tower::Layer;
 
-use crate::{
-    Clients, FrontDoor, Rates, Senders, counts::Counts, hold::hold_policy, rate_policy,
-    relay_policy,
-};
+use crate::{Clients, FrontDoor, Rates, Senders, counts::Counts, rate_policy, relay_policy};
 
 /// Where clients come in, and by which rules.
 #[derive(Clone, Debug)]
@@ -26,6 +27,10 @@ pub struct Listener {
     pub tls: TlsMode,
     /// Whether users may authenticate.
     pub authentication: Authentication,
+    /// The addresses of proxies, which begin with a header of the PROXY protocol.
+    pub proxies: Vec<IpAddr>,
+    /// The addresses of front ends that say with XCLIENT for whom they speak.
+    pub xclients: Vec<IpAddr>,
     /// Who may do what there.
     pub rules: Rules,
 }
@@ -72,10 +77,14 @@ pub enum Authentication {
 }
 
 impl Listener {
-    /// Whether only programs on this host can connect.
+    /// Whether only programs on this host can connect, and none that lets others in.
     #[must_use]
     pub fn is_for_this_host(&self) -> bool {
-        self.addresses.iter().all(|address| address.ip().is_loopback())
+        !self.has_forwarders() && self.addresses.iter().all(|address| address.ip().is_loopback())
+    }
+
+    fn has_forwarders(&self) -> bool {
+        !(self.proxies.is_empty() && self.xclients.is_empty())
     }
 
     /// A server for a socket of this listener at this address. `options` are those that all listeners share.
@@ -89,7 +98,6 @@ impl Listener {
     ) -> Serve<impl Policy, impl MailService> {
         let rules = &self.rules;
         let policy = relay_policy(rules.clients.clone());
-        let policy = hold_policy(options.future_release.unwrap_or_default(), policy);
         let policy =
             rate_policy(rules.rates, counts.exceeded(&self.name), rules.senders.policy(policy));
         let service = ChangeLayer::new(rules.senders.changing()).layer(service);
@@ -98,7 +106,9 @@ impl Listener {
             protocol: self.protocol,
             content_bytes_max: rules.content_bytes_max,
             recipients_max: rules.recipients_max,
-            line_endings: rules.line_endings.at(address),
+            line_endings: rules
+                .line_endings
+                .at(address.ip().is_loopback() && !self.has_forwarders()),
             // The default sender takes the place of whoever is at a name that the world does not know.
             sender_home_domain: has_default.then(|| "localhost".to_owned()),
             authentication_in_clear_text: rules.authentication_in_clear_text,
@@ -107,6 +117,9 @@ impl Listener {
         };
         let server = hedwig_smtp::serve(socket, policy, service).options(options);
         let server = server.failed_authentications(counts.failures());
+        let (proxies, xclients) = (self.proxies.clone(), self.xclients.clone());
+        let server = server.proxy_protocol(move |address| proxies.contains(&address));
+        let server = server.xclient(move |address| xclients.contains(&address));
         let server = match (&door.users, self.authentication) {
             (Some(users), Authentication::Offered | Authentication::Required) => {
                 server.authenticator(users.clone())
@@ -133,7 +146,7 @@ impl Listener {
         let senders = if senders.is_empty() { "anybody".to_owned() } else { senders };
         let default_sender = rules.senders.default_sender.as_ref();
         let default_sender = default_sender.map(|a| format!("; the default sender is {a}"));
-        vec![
+        let mut lines = vec![
             format!(
                 "mail is taken at: {addresses} ({protocol}{}), as listener {}",
                 self.tls, self.name
@@ -146,7 +159,14 @@ impl Listener {
                 rules.recipients_max,
                 rules.rates
             ),
-        ]
+        ];
+        for (how, addresses) in [("PROXY", &self.proxies), ("XCLIENT", &self.xclients)] {
+            if !addresses.is_empty() {
+                let addresses = join(&mut addresses.iter().map(ToString::to_string));
+                lines.push(format!("  for others speak, with {how}: {addresses}"));
+            }
+        }
+        lines
     }
 }
 
@@ -208,12 +228,12 @@ pub enum LineEndingChoice {
 }
 
 impl LineEndingChoice {
-    /// What it means for a listener at this address.
+    /// What it means for a listener that is, or is not, for this host's programs alone.
     #[must_use]
-    pub fn at(self, address: SocketAddr) -> LineEndings {
+    pub fn at(self, is_for_this_host: bool) -> LineEndings {
         match self {
             Self::Always(line_endings) => line_endings,
-            Self::ByListener if address.ip().is_loopback() => LineEndings::Normalise,
+            Self::ByListener if is_for_this_host => LineEndings::Normalise,
             Self::ByListener => LineEndings::Refuse,
         }
     }

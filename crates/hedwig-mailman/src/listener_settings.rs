@@ -64,6 +64,20 @@ pub(crate) static TLS: Setting = Setting::text("listener", "tls", "none|starttls
 pub(crate) static AUTH: Setting = Setting::text("listener", "auth", "none|offered|required")
     .named()
     .help("Whether users may, or must, authenticate; offered if there are users");
+pub(crate) static PROXIES: Setting = Setting::list("listener", "proxies", "ADDRESS")
+    .named()
+    .help(
+        "The addresses of proxies, such as HAProxy, that begin with a header of the PROXY protocol (version 1 or 2); \
+         who connects from there must, and from elsewhere it is refused",
+    )
+    .example("192.0.2.10");
+pub(crate) static XCLIENTS: Setting = Setting::list("listener", "xclients", "ADDRESS")
+    .named()
+    .help(
+        "The addresses of front ends, such as nginx, that say with XCLIENT for whom they speak, logins included: only \
+         of those that always do",
+    )
+    .example("192.0.2.11");
 pub(crate) static NAMED_IN_CLEAR_TEXT: Setting =
     Setting::text("listener", "in_clear_text", "true|false")
         .named()

@@ -1,6 +1,11 @@
 //! All listeners: those of `[smtp] listen` and `[tls] listen`, and those with a table of their own.
 
-use std::{net::SocketAddr, num::NonZeroUsize, str::FromStr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    num::NonZeroUsize,
+    str::FromStr,
+    sync::Arc,
+};
 
 use hedwig_daemon::settings::{Reading, Size};
 use hedwig_envelope::Address;
@@ -11,7 +16,8 @@ use crate::{
     Senders, TlsMode,
     front_door::USERS_FILE,
     listener_settings::{
-        AUTH, Keys, LISTEN, NAMED_LISTEN, OF_ALL, OF_ONE, PROTOCOL, TLS, TLS_LISTEN,
+        AUTH, Keys, LISTEN, NAMED_LISTEN, OF_ALL, OF_ONE, PROTOCOL, PROXIES, TLS, TLS_LISTEN,
+        XCLIENTS,
     },
 };
 
@@ -36,6 +42,8 @@ pub(crate) fn read(
         protocol: Dialect::Smtp,
         tls,
         authentication,
+        proxies: Vec::new(),
+        xclients: Vec::new(),
         rules: rules.clone(),
     };
     let starttls = if door.tls.is_some() { TlsMode::StartTls } else { TlsMode::None };
@@ -61,6 +69,8 @@ fn read_named(
     let protocol = read.one::<Protocol>(&PROTOCOL);
     let tls = read.optional::<TlsMode>(&TLS);
     let authentication = read.optional::<Authentication>(&AUTH);
+    let proxies = read.many::<IpAddr>(&PROXIES);
+    let xclients = read.many::<IpAddr>(&XCLIENTS);
     let rules = read_rules(read, &OF_ONE, domain);
     let tls = match (tls?, &door.tls) {
         (Some(TlsMode::StartTls | TlsMode::Implicit), None) => {
@@ -86,6 +96,8 @@ fn read_named(
         protocol: protocol?.0,
         tls,
         authentication,
+        proxies: proxies?,
+        xclients: xclients?,
         rules: rules?,
     };
     if RESERVED.contains(&name) {

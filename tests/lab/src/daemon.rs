@@ -79,7 +79,7 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// The address it serves a protocol at: `smtp`, `smtps`, `http` or `admin`.
+    /// The address it serves a protocol at: `smtp`, `smtps`, `http` or `admin`, or that of a listener by its name.
     ///
     /// # Panics
     /// When it serves no such protocol.
@@ -214,24 +214,28 @@ impl Daemon {
     async fn wait_until_it_listens(&mut self) -> Result<()> {
         let wanted = protocols(self.half, &self.options);
         for protocol in wanted {
-            let address = self.process.find_in_log(|line| listening(line, protocol)).await?;
-            self.addresses.insert(protocol.to_owned(), address);
+            let address = self.process.find_in_log(|line| listening(line, &protocol)).await?;
+            self.addresses.insert(protocol, address);
         }
         Ok(())
     }
 }
 
-fn protocols(half: Half, options: &DaemonOptions) -> Vec<&'static str> {
+fn protocols(half: Half, options: &DaemonOptions) -> Vec<String> {
     let mut protocols = vec![match half {
-        Half::Mailman => "smtp",
-        Half::Postoffice => "http",
+        Half::Mailman => "smtp".to_owned(),
+        Half::Postoffice => "http".to_owned(),
     }];
     if options.arguments.iter().any(|argument| argument == "--tls-listen") {
-        protocols.push("smtps");
+        protocols.push("smtps".to_owned());
     }
     if options.arguments.iter().any(|argument| argument == "--admin") {
-        protocols.push("admin");
+        protocols.push("admin".to_owned());
     }
+    protocols.extend(options.environment.iter().filter_map(|(name, value)| {
+        let name = name.strip_prefix("HEDWIG_MAILMAN_LISTENER_")?.strip_suffix("_LISTEN")?;
+        value.parse::<SocketAddr>().is_ok().then(|| name.to_ascii_lowercase())
+    }));
     protocols
 }
 

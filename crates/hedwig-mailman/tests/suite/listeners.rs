@@ -37,7 +37,8 @@ fn check_tells_the_rules_of_each_listener() {
          clients = ['172.17.0.0/16', '172.18.0.0/16']\nsenders = ['example.org']\n\
          other_senders = 'rewrite'\ndefault_sender = 'app@example.org'\n\
          size_max = '10M'\nrecipients_max = 50\nper_client = '100/h'\nper_user = '10/30s'\n\
-         [listener.list]\nlisten = '127.0.0.1:24'\nprotocol = 'lmtp'\n",
+         [listener.list]\nlisten = '127.0.0.1:24'\nprotocol = 'lmtp'\n\
+         [listener.front]\nlisten = '127.0.0.1:27'\nproxies = ['192.0.2.1', '2001:db8::1']\nxclients = ['192.0.2.2']\n",
         &[],
     );
     assert_eq!(code, 0, "{said}");
@@ -53,6 +54,9 @@ fn check_tells_the_rules_of_each_listener() {
             "  as: example.org; the default sender is app@example.org",
             "  up to: 10.0M and 50 recipients a mail; 100 in 1h for each client, 10 in 30s for each user",
             "mail is taken at: 127.0.0.1:24 (LMTP), as listener list",
+            "mail is taken at: 127.0.0.1:27 (SMTP), as listener front",
+            "  for others speak, with PROXY: 192.0.2.1, 2001:db8::1",
+            "  for others speak, with XCLIENT: 192.0.2.2",
         ],
     );
     assert_eq!(warnings(&said), [""; 0]);
@@ -90,6 +94,7 @@ fn what_cannot_be_meant_is_told_with_the_listener() {
          [listener.c]\nclients = []\n\
          [listener.smtp]\nlisten = '127.0.0.1:26'\n\
          [listener.d]\nlisten = '127.0.0.1:26'\nother_senders = 'rewrite'\n\
+         [listener.f]\nlisten = '127.0.0.1:26'\nproxies = ['192.0.2.0/24']\n\
          [listener.e]\nlisten = '127.0.0.1:26'\nper_client = '100'\nprotocol = 'http'\n",
         &[],
     );
@@ -102,12 +107,13 @@ fn what_cannot_be_meant_is_told_with_the_listener() {
             "error: FILE:7: [listener.c] listen: a listener needs an address",
             "error: FILE:10: [listener.smtp] listen: the name smtp is taken; choose another",
             "error: FILE:13: [listener.d] other_senders: who shall take their place? Set default_sender too",
-            "error: FILE:16: [listener.e] per_client = \"100\": a rate is a number of mails, a slash and a time, as \
+            "error: FILE:16: [listener.f] proxies = \"192.0.2.0/24\": invalid IP address syntax; write it like 192.0.2.10",
+            "error: FILE:19: [listener.e] per_client = \"100\": a rate is a number of mails, a slash and a time, as \
              100/h or 10/30s; write it like 100/h",
-            "error: FILE:17: [listener.e] protocol = \"http\": a listener speaks smtp or lmtp; write it like smtp",
+            "error: FILE:20: [listener.e] protocol = \"http\": a listener speaks smtp or lmtp; write it like smtp",
         ],
     );
-    assert_eq!(said.lines().count(), 7, "{said}");
+    assert_eq!(said.lines().count(), 8, "{said}");
 }
 
 #[test]

@@ -6,10 +6,13 @@ mod parameters;
 mod parse;
 mod path;
 mod write;
+mod xclient;
 
 pub use error::CommandError;
 pub(crate) use parse::parse_mail_in_batch;
 pub(crate) use write::{MailLine, RecipientLine};
+pub(crate) use xclient::ATTRIBUTES;
+pub use xclient::{Told, Xclient};
 
 use hedwig_envelope::{MailParameters, Recipient, ReversePath};
 
@@ -61,6 +64,8 @@ pub enum Command {
         /// The initial response, still in base64.
         initial_response: Option<Secret>,
     },
+    /// `XCLIENT`: for whom a front end speaks.
+    Xclient(Box<Xclient>),
     /// `QUIT`.
     Quit,
 }
@@ -115,6 +120,8 @@ mod tests {
             "STARTTLS",
             "AUTH PLAIN AGEAYg==",
             "AUTH LOGIN",
+            "XCLIENT ADDR=192.0.2.1 PORT=4711 HELO=a.example LOGIN=alice+2Bx",
+            "XCLIENT ADDR=IPV6:2001:db8::1 HELO=[UNAVAILABLE] LOGIN=[UNAVAILABLE]",
             "QUIT",
         ] {
             assert_eq!(rewritten(line), line);
@@ -131,6 +138,10 @@ mod tests {
             ("MAIL FROM:<a@example.org> AUTH=e+3Dmc2@example.com", "MAIL FROM:<a@example.org>"),
             ("noop anything at all", "NOOP"),
             ("bdat 5 last", "BDAT 5 LAST"),
+            (
+                "xclient name=a.example addr=IPv6:::1  port=[tempunavail] proto=ESMTP destaddr=192.0.2.9 destport=25",
+                "XCLIENT ADDR=IPV6:::1 PORT=[UNAVAILABLE]",
+            ),
         ] {
             assert_eq!(rewritten(line), canonical);
         }
@@ -174,6 +185,15 @@ mod tests {
             ("BDAT 1 FIRST", "501 5.5.4"),
             ("BDAT 18446744073709551616", "501 5.5.4"),
             ("AUTH", "501 5.5.4"),
+            ("XCLIENT", "501 5.5.4"),
+            ("XCLIENT ADDR", "501 5.5.4"),
+            ("XCLIENT ADDR=", "501 5.5.4"),
+            ("XCLIENT ADDR=[UNAVAILABLE]", "501 5.5.4"),
+            ("XCLIENT ADDR=IPV6:192.0.2.1", "501 5.5.4"),
+            ("XCLIENT ADDR=192.0.2.1 PORT=+25", "501 5.5.4"),
+            ("XCLIENT ADDR=192.0.2.1 LOGIN=a+0D+0Ab", "501 5.5.4"),
+            ("XCLIENT ADDR=192.0.2.1 HELO=a+20b", "501 5.5.4"),
+            ("XCLIENT ADDR=192.0.2.1 SESSION=1", "501 5.5.4"),
         ] {
             assert_eq!(code(line), expected, "{line:?}");
         }

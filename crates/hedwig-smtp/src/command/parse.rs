@@ -2,7 +2,7 @@ use std::borrow::Cow;
 
 use hedwig_envelope::{Address, IdempotencyKey, MailParameters, Recipient, ReversePath};
 
-use super::{Command, CommandError, parameters, path};
+use super::{Command, CommandError, Xclient, parameters, path};
 use crate::sasl::Secret;
 
 /// RFC 5321 §4.5.3.1.2.
@@ -39,6 +39,7 @@ impl Command {
             "HELP" => Self::Help,
             "STARTTLS" => alone(Self::StartTls, arguments)?,
             "AUTH" => auth(arguments)?,
+            "XCLIENT" => Self::Xclient(Box::new(Xclient::parse(arguments)?)),
             "QUIT" => alone(Self::Quit, arguments)?,
             _ => return Err(CommandError::unknown_command()),
         })

@@ -35,6 +35,7 @@ impl Command {
             Self::Auth { mechanism, initial_response } => {
                 write_auth(out, mechanism, initial_response.as_ref())?;
             }
+            Self::Xclient(told) => write_line(out, format_args!("{told}")),
             Self::Quit => write_line(out, format_args!("QUIT")),
         }
         Ok(())

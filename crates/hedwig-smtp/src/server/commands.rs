@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use hedwig_envelope::{
     Address, ByMode, Envelope, Hold, MailParameters, Protocol, Recipient, Reply, ReversePath,
+    Timestamp,
 };
 
 use super::{
@@ -62,6 +63,11 @@ impl Session {
             self.say(&replies::not_http());
             return self.close(CloseReason::Misbehaved);
         }
+        if is_proxy_header(line) {
+            // Its client would be taken for the proxy, which may be allowed more.
+            self.say(&replies::no_proxy());
+            return self.close(CloseReason::Misbehaved);
+        }
         self.say(error.reply());
         // Where its chunk ends is not known: what follows must not be read as commands.
         if line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"BDAT")) {
@@ -79,6 +85,7 @@ impl Session {
             Command::Data => self.data(),
             Command::Bdat { size, last } => self.chunk(size, last),
             Command::StartTls => self.offer_tls(),
+            Command::Xclient(told) => self.forward(*told),
             Command::Quit => {
                 self.say(&replies::goodbye());
                 self.close(CloseReason::Quit);
@@ -114,6 +121,7 @@ impl Session {
         self.count_wasted_command();
         // RFC 5321 §4.1.4: as if RSET had been said.
         self.transaction = None;
+        let name = self.name_of_client(name);
         let peer = Peer { hello: Some(name), protocol, ..Peer::clone(&self.peer) };
         let before = std::mem::replace(&mut self.peer, Arc::new(peer));
         let question = Question::Hello { peer: self.peer.clone() };
@@ -147,6 +155,7 @@ impl Session {
 
     fn parameter_refusal(&self, parameters: &MailParameters) -> Option<Reply> {
         let options = &self.options;
+        let longest_hold = self.longest_hold();
         let not_offered = [
             (
                 parameters.require_tls && !(options.require_tls && self.peer.tls.is_some()),
@@ -154,14 +163,17 @@ impl Session {
             ),
             (parameters.priority.is_some() && !options.mt_priority, "MT-PRIORITY"),
             (parameters.deliver_by.is_some() && !options.deliver_by, "BY"),
-            (parameters.hold.is_some() && options.future_release.is_none(), "HOLDFOR or HOLDUNTIL"),
+            (parameters.hold.is_some() && longest_hold.is_none(), "HOLDFOR or HOLDUNTIL"),
         ];
         if let Some((_, keyword)) = not_offered.iter().find(|(is_refused, _)| *is_refused) {
             return Some(replies::parameter_not_offered(keyword));
         }
-        if let (Some(Hold::For(seconds)), Some(max)) = (parameters.hold, options.future_release)
-            && u64::from(seconds) > max.as_secs()
-        {
+        let is_held_too_long = match (parameters.hold, longest_hold) {
+            (Some(Hold::For(seconds)), Some(longest)) => seconds > longest.seconds,
+            (Some(Hold::Until(time)), Some(longest)) => time > longest.until,
+            _ => false,
+        };
+        if is_held_too_long {
             return Some(replies::hold_too_long());
         }
         // RFC 2852 §4: only the mode that returns has a least time.
@@ -174,6 +186,14 @@ impl Session {
         }
         let is_too_large = parameters.size.is_some_and(|size| size > options.content_bytes_max);
         is_too_large.then(|| ContentFault::TooLarge.reply())
+    }
+
+    /// RFC 4865 §4: the longest hold in seconds, of at most nine digits, and the latest time, in whole seconds.
+    fn longest_hold(&self) -> Option<LongestHold> {
+        let max = self.options.future_release?.as_secs().min(999_999_999);
+        let until = self.time_of_day()?.as_second().checked_add_unsigned(max)?;
+        let until = Timestamp::from_second(until).unwrap_or(Timestamp::MAX);
+        Some(LongestHold { seconds: u32::try_from(max).ok()?, until })
     }
 
     fn recipient(&mut self, recipient: Recipient) {
@@ -201,7 +221,7 @@ impl Session {
     }
 
     fn offer_tls(&mut self) {
-        if !self.starttls || self.peer.tls.is_some() {
+        if !self.offers_starttls() {
             return self.say(&replies::not_implemented());
         }
         self.say(&replies::start_tls());
@@ -290,7 +310,7 @@ impl Session {
             keywords.push(format!("LIMITS RCPTMAX={}", options.recipients_max.min(999_999)));
         }
         keywords.retain(|keyword| options.dsn || keyword != "DSN");
-        if self.starttls && !is_secure {
+        if self.offers_starttls() {
             keywords.push("STARTTLS".into());
         }
         if self.offers_authentication() {
@@ -309,18 +329,28 @@ impl Session {
                 seconds => format!("DELIVERBY {seconds}"),
             });
         }
-        if let Some(max) = options.future_release {
-            // RFC 4865 §4.1: the longest hold in seconds, and the latest time. The latter would need a
-            // clock; a date further off than the former can be is refused with the policy's help.
-            keywords.push(format!("FUTURERELEASE {} 9999-12-31T23:59:59Z", max.as_secs()));
+        if let Some(longest) = self.longest_hold() {
+            keywords.push(format!("FUTURERELEASE {} {}", longest.seconds, longest.until));
         }
+        keywords.extend(self.xclient_keyword());
         keywords
     }
+}
+
+/// How long a client may have a mail held back.
+struct LongestHold {
+    seconds: u32,
+    until: Timestamp,
 }
 
 /// RFC 6531 §3.1: whoever sends such an address must have asked for SMTPUTF8.
 fn is_utf8(address: &Address) -> bool {
     !address.as_str().is_ascii()
+}
+
+/// The header of a PROXY protocol: version 1, or the lines that version 2's signature is made of.
+fn is_proxy_header(line: &[u8]) -> bool {
+    line.starts_with(b"PROXY ") || line == b"\0"
 }
 
 /// The first line of an HTTP request, or what an HTTP/2 client sends first (RFC 9113 §3.4).

@@ -16,6 +16,7 @@ mod chunks;
 mod commands;
 mod content;
 mod event;
+mod forwarding;
 mod framing;
 mod options;
 mod replies;

@@ -39,7 +39,8 @@ pub struct ServerOptions {
     pub deliver_by: bool,
     /// The least time that BY may ask for when the mail is to be returned after it; zero is no such limit.
     pub deliver_by_min: Duration,
-    /// Whether FUTURERELEASE is offered, and the longest hold then (RFC 4865).
+    /// Whether FUTURERELEASE is offered, and the longest hold then, up to 999,999,999 s (RFC 4865). It needs
+    /// the time of day, which the driver tells with [`Session::at_time`](super::Session::at_time).
     pub future_release: Option<Duration>,
     /// The mechanisms of AUTH, the best first; without any it is not offered (RFC 4954). The driver puts
     /// here what its [`Authenticator`](crate::sasl::Authenticator) has.

@@ -115,6 +115,16 @@ pub(super) fn not_http() -> Reply {
     Reply::with_status(421, Status::transient(7, 0), "This is no HTTP server, closing")
 }
 
+pub(super) fn no_proxy() -> Reply {
+    let text = "No PROXY header is taken from your address: name it among the proxies; closing";
+    Reply::with_status(421, Status::transient(7, 0), text)
+}
+
+pub(super) fn not_trusted() -> Reply {
+    let text = "XCLIENT is for front ends that are named, and before their client's greeting";
+    Reply::with_status(550, Status::permanent(7, 0), text)
+}
+
 pub(super) fn too_many_commands() -> Reply {
     Reply::with_status(421, Status::transient(7, 0), "Too many commands without a mail, closing")
 }

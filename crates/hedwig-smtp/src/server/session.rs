@@ -1,7 +1,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use bytes::{Bytes, BytesMut};
-use hedwig_envelope::{Envelope, Reply};
+use hedwig_envelope::{Envelope, Reply, Timestamp};
 
 use super::{
     CloseReason, Dialect, Event, NothingToAnswer, ServerOptions,
@@ -9,6 +9,7 @@ use super::{
     chunks::{Assembly, ChunkReader},
     commands::Ask,
     content::{ContentFault, DataReader},
+    forwarding::Forwarding,
     framing::LineReader,
     replies,
 };
@@ -38,6 +39,9 @@ pub struct Session {
     commands_without_mail: usize,
     pub(super) authentication_failures: usize,
     pub(super) binding: Option<ChannelBinding>,
+    pub(super) forwarding: Forwarding,
+    /// When the session began, and what time of day it was then.
+    began: Option<(Instant, Timestamp)>,
     shutting_down: bool,
 }
 
@@ -107,6 +111,8 @@ impl Session {
             commands_without_mail: 0,
             authentication_failures: 0,
             binding: None,
+            forwarding: Forwarding::Never,
+            began: None,
             shutting_down: false,
         }
     }
@@ -117,6 +123,14 @@ impl Session {
         self.peer = Arc::new(Peer { tls: Some(description), ..Peer::clone(&self.peer) });
         let connect = Question::Connect { peer: self.peer.clone() };
         self.event = Some(Event::Question(connect));
+        self
+    }
+
+    /// The same session, which began at this time of day. Call it on a new one; without it FUTURERELEASE is not
+    /// offered, for what is offered is a time of day (RFC 4865 §4).
+    #[must_use]
+    pub fn at_time(mut self, time: Timestamp) -> Self {
+        self.began = Some((self.last_heard, time));
         self
     }
 
@@ -220,6 +234,12 @@ impl Session {
     #[must_use]
     pub fn options(&self) -> &ServerOptions {
         &self.options
+    }
+
+    /// The time of day when the client was last heard, if the caller has told one.
+    pub(super) fn time_of_day(&self) -> Option<Timestamp> {
+        let (began, time) = self.began?;
+        time.checked_add(self.last_heard.saturating_duration_since(began)).ok()
     }
 
     pub(super) fn tell(&mut self, event: Event) {

@@ -14,7 +14,7 @@ use hedwig_smtp::{
     serve,
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpStream, UnixListener, UnixStream},
 };
 
@@ -34,6 +34,25 @@ async fn through_a_proxy(address: SocketAddr, header: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(header).await.unwrap();
     stream
+}
+
+/// A connection whose greeting has been read.
+async fn front_end(address: SocketAddr) -> BufReader<TcpStream> {
+    let mut stream = BufReader::new(TcpStream::connect(address).await.unwrap());
+    assert_eq!(say(&mut stream, "").await, "220");
+    stream
+}
+
+/// Says it, and returns the code of the reply.
+async fn say(stream: &mut BufReader<TcpStream>, line: &str) -> String {
+    stream.get_mut().write_all(line.as_bytes()).await.unwrap();
+    loop {
+        let mut reply = String::new();
+        stream.read_line(&mut reply).await.unwrap();
+        if reply.as_bytes().get(3) != Some(&b'-') {
+            return reply[..3].to_owned();
+        }
+    }
 }
 
 async fn first_bytes(mut stream: TcpStream) -> String {
@@ -74,7 +93,7 @@ async fn a_proxy_that_does_not_say_for_whom_it_comes_is_hung_up_on() {
 }
 
 #[tokio::test]
-async fn whoever_is_no_proxy_sends_a_header_in_vain() {
+async fn whoever_is_no_proxy_is_hung_up_on_for_a_header() {
     let (listener, address) = listener().await;
     let serve = serve(listener, allow_all(), Inbox::default().service())
         .proxy_protocol(|address| address == IpAddr::from([192, 0, 2, 1]));
@@ -82,7 +101,43 @@ async fn whoever_is_no_proxy_sends_a_header_in_vain() {
     let mut stream = through_a_proxy(address, b"PROXY TCP6 ::1 ::1 4711 25\r\nQUIT\r\n").await;
     let mut said = String::new();
     stream.read_to_string(&mut said).await.unwrap();
-    assert!(said.starts_with("220 ") && said.contains("\r\n500 5.5.1 "), "{said}");
+    let lines: Vec<_> = said.lines().collect();
+    assert!(lines.len() == 2 && lines[0].starts_with("220 "), "{said}");
+    assert!(lines[1].starts_with("421 4.7.0 No PROXY header is taken"), "{said}");
+}
+
+#[tokio::test]
+async fn a_front_end_counts_for_the_client_that_it_names() {
+    let (listener, address) = listener().await;
+    let inbox = Inbox::default();
+    let options = ServerOptions { connections_per_address_max: 1, ..Default::default() };
+    let serve = serve(listener, loopback_only(), inbox.service())
+        .options(options)
+        .xclient(|address: IpAddr| address.is_loopback());
+    tokio::spawn(serve.into_future());
+
+    let stranger = "XCLIENT ADDR=192.0.2.1 LOGIN=alice\r\n";
+    let [mut first, mut second] = [front_end(address).await, front_end(address).await];
+    assert_eq!(say(&mut first, stranger).await, "220");
+    assert_eq!(say(&mut second, stranger).await, "421", "it has one connection already");
+    assert_eq!(say(&mut first, "EHLO client.example\r\n").await, "250");
+    assert_eq!(say(&mut first, "MAIL FROM:<a@example.org>\r\n").await, "250");
+    assert_eq!(say(&mut first, "RCPT TO:<b@example.net>\r\n").await, "550");
+
+    let mut local = front_end(address).await;
+    assert_eq!(say(&mut local, "XCLIENT ADDR=IPV6:::1 PORT=4711 LOGIN=bob\r\n").await, "220");
+    for (line, code) in [
+        ("EHLO client.example\r\n", "250"),
+        ("MAIL FROM:<a@example.org>\r\n", "250"),
+        ("RCPT TO:<b@example.net>\r\n", "250"),
+        ("DATA\r\n", "354"),
+        ("x\r\n.\r\n", "250"),
+    ] {
+        assert_eq!(say(&mut local, line).await, code, "{line}");
+    }
+    let origin = inbox.take().pop().unwrap().origin;
+    assert_eq!(origin.client, Some("[::1]:4711".parse().unwrap()));
+    assert_eq!(origin.authenticated.as_deref(), Some("bob"));
 }
 
 #[tokio::test]

@@ -1,11 +1,13 @@
 //! Plays a client to a server's session.
 //!
+//! - the time of day is 2026-11-18T12:00:00Z when it begins, and the client is at 198.51.100.7:2525;
 //! - `option NAME [VALUE]` before all else sets an option;
 //! - `policy QUESTION = REPLY` answers a question, such as `RCPT <a@example.org>`; others are answered yes;
 //! - `answer REPLY[; REPLY]` is said to every mail from then on;
 //! - `mail ENVELOPE | CONTENT` expects a mail to have come;
 //! - `user NAME PASSWORD` and `token TOKEN NAME` say who there is; about the user `nobody` nobody can tell;
-//! - `known NAME` expects the client to be authenticated so;
+//! - `known NAME` expects the client to be authenticated so, `unknown` that it is not;
+//! - `client ADDRESS NAME` expects it to be there and to call itself so;
 //! - `wait SECONDS` lets time pass, `stop` asks for a shutdown;
 //! - `closed REASON` expects the end. `S: *` expects some reply, whatever it says.
 
@@ -64,11 +66,12 @@ impl Stage {
         let two = |step: &Step| {
             step.text().split_once(' ').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap()
         };
-        let (mut starttls, mut can_bind) = (false, false);
+        let (mut starttls, mut can_bind, mut xclient) = (false, false, false);
         for step in &script.steps {
             match step.verb.as_str() {
                 "option" if step.text() == "starttls" => starttls = true,
                 "option" if step.text() == "channel_binding" => can_bind = true,
+                "option" if step.text() == "xclient" => xclient = true,
                 "option" => set_option(&mut options, step.text()),
                 "policy" => {
                     let (question, reply) = step.text().split_once(" = ").unwrap();
@@ -80,8 +83,11 @@ impl Stage {
             }
         }
         let now = Instant::now();
+        let client = Some("198.51.100.7:2525".parse().unwrap());
+        let session = Session::new(Arc::new(options), client, starttls, now);
+        let session = session.at_time("2026-11-18T12:00:00Z".parse().unwrap());
         let mut stage = Self {
-            session: Session::new(Arc::new(options), None, starttls, now),
+            session: if xclient { session.trusting_xclient() } else { session },
             policy,
             passwords,
             tokens,
@@ -103,6 +109,13 @@ impl Stage {
             "known" => {
                 let name = self.session.peer().authenticated.as_deref();
                 assert_eq!(name, Some(step.text()), "{place}");
+            }
+            "unknown" => assert_eq!(self.session.peer().authenticated, None, "{place}"),
+            "client" => {
+                let peer = self.session.peer();
+                let hello = peer.hello.as_deref().unwrap_or("-");
+                let client = format!("{} {hello}", peer.client.unwrap());
+                assert_eq!(client, step.text(), "{place}");
             }
             "answer" => self.answers = step.text().split("; ").map(parse_reply).collect(),
             "C" => {

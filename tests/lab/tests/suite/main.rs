@@ -7,6 +7,7 @@ mod clients_and_receiver;
 mod deferrals;
 mod dependencies;
 mod deploy;
+mod front_ends;
 mod hostile;
 mod idempotency;
 mod killed_under_load;

@@ -22,11 +22,15 @@ async fn every_extension_is_offered() {
         "BINARYMIME",
         "MT-PRIORITY",
         "DELIVERBY",
-        "FUTURERELEASE 604800 9999-12-31T23:59:59Z",
     ] {
         let is_offered = offered.lines().any(|line| line.get(4..) == Some(keyword));
         assert!(is_offered, "{keyword} is not in\n{offered}");
     }
+    let hold =
+        offered.lines().find_map(|line| line.get(4..)?.strip_prefix("FUTURERELEASE 604800 "));
+    let latest: Timestamp = hold.unwrap().parse().unwrap();
+    let in_a_week = Timestamp::now().as_second() + 604_800;
+    assert!((in_a_week - 30..=in_a_week).contains(&latest.as_second()), "{latest}");
     mailman.stop().await;
 }
 

@@ -17,7 +17,7 @@ use tower::{Service, ServiceExt};
 
 use super::{
     super::{Event, ServerOptions, Session, replies, replies_for},
-    Proxies,
+    Addresses,
     allowance::{Allowance, Room},
     failures::FailedAuthentications,
     judge::Judge,
@@ -45,7 +45,8 @@ pub(super) struct Driver<P, S> {
     pub(super) policy: P,
     pub(super) service: S,
     pub(super) tls: Tls,
-    pub(super) proxies: Option<Proxies>,
+    pub(super) proxies: Option<Addresses>,
+    pub(super) front_ends: Option<Addresses>,
     pub(super) judge: Option<Judge>,
     pub(super) memory: ContentMemory,
     pub(super) failures: FailedAuthentications,
@@ -64,8 +65,12 @@ pub(super) enum Tls {
 impl<P: Policy, S: MailService> Driver<P, S> {
     /// Whether this is the address of a proxy, which must say for whom it comes.
     pub(super) fn is_proxy(&self, client: Option<SocketAddr>) -> bool {
-        let proxies = self.proxies.as_ref().zip(client);
-        proxies.is_some_and(|(is_proxy, client)| is_proxy(client.ip().to_canonical()))
+        is_among(self.proxies.as_ref(), client)
+    }
+
+    /// Whether this is the address of a front end, which may say for whom it speaks.
+    pub(super) fn is_front_end(&self, client: Option<SocketAddr>) -> bool {
+        is_among(self.front_ends.as_ref(), client)
     }
 
     /// Talks with one client; its slot is free again afterwards.
@@ -73,9 +78,9 @@ impl<P: Policy, S: MailService> Driver<P, S> {
         self,
         stream: BoxStream,
         client: Option<SocketAddr>,
-        mut slot: Option<Slot>,
+        slot: Option<Slot>,
     ) {
-        if let Err(error) = self.converse(stream, client, &mut slot).await {
+        if let Err(error) = self.converse(stream, client, slot).await {
             tracing::debug!(client = client.map(tracing::field::display), %error, "connection lost");
         }
     }
@@ -84,7 +89,7 @@ impl<P: Policy, S: MailService> Driver<P, S> {
         self,
         mut stream: BoxStream,
         mut client: Option<SocketAddr>,
-        slot: &mut Option<Slot>,
+        mut slot: Option<Slot>,
     ) -> io::Result<()> {
         if self.is_proxy(client) {
             match timeout(PROXY_HEADER_WITHIN, read_header(&mut stream)).await?? {
@@ -99,7 +104,11 @@ impl<P: Policy, S: MailService> Driver<P, S> {
             }
         }
         let starttls = matches!(self.tls, Tls::OnRequest(_));
-        let mut session = Session::new(self.options.clone(), client, starttls, now());
+        let session = Session::new(self.options.clone(), client, starttls, now());
+        let mut session = session.at_time(Timestamp::now());
+        if self.is_front_end(client) {
+            session = session.trusting_xclient();
+        }
         if let Tls::FromTheStart(acceptor) = &self.tls {
             let secure = shake_hands(acceptor, stream, self.options.silence_max).await?;
             stream = secure.stream;
@@ -109,9 +118,19 @@ impl<P: Policy, S: MailService> Driver<P, S> {
         let (input, output) = (BytesMut::new(), BytesMut::new());
         let allowance = Allowance::new(self.memory.clone(), &self.options);
         let failures_atoned = 0;
-        Conversation { driver: self, session, stream, input, output, allowance, failures_atoned }
-            .run()
-            .await
+        Conversation {
+            driver: self,
+            session,
+            stream,
+            client,
+            slot,
+            input,
+            output,
+            allowance,
+            failures_atoned,
+        }
+        .run()
+        .await
     }
 
     /// Says that there are too many, where that can be said: not to who awaits a TLS handshake.
@@ -129,6 +148,8 @@ struct Conversation<P, S> {
     driver: Driver<P, S>,
     session: Session,
     stream: BoxStream,
+    client: Option<SocketAddr>,
+    slot: Option<Slot>,
     input: BytesMut,
     output: BytesMut,
     allowance: Allowance,
@@ -289,6 +310,13 @@ impl<P: Policy, S: MailService> Conversation<P, S> {
     }
 
     async fn ask(&mut self, question: Question) -> Reply {
+        if !self.counts_for(question.peer().client) {
+            tracing::info!(
+                client = self.client.map(tracing::field::display),
+                "too many connections"
+            );
+            return replies::too_many_connections();
+        }
         match call(&mut self.driver.policy, question).await {
             Ok(reply) => reply,
             Err(error) => {
@@ -296,6 +324,15 @@ impl<P: Policy, S: MailService> Conversation<P, S> {
                 rescue(&error).reply
             }
         }
+    }
+
+    /// From now on the connection counts for this client; `false` when that has as many as it may.
+    fn counts_for(&mut self, client: Option<SocketAddr>) -> bool {
+        if std::mem::replace(&mut self.client, client) == client {
+            return true;
+        }
+        let slot = self.slot.as_mut().zip(client);
+        slot.is_none_or(|(slot, client)| slot.pass_on(client.ip()))
     }
 
     async fn deliver(&mut self, envelope: Arc<Envelope>, content: Bytes) -> Vec<Reply> {
@@ -333,6 +370,11 @@ impl<P: Policy, S: MailService> Conversation<P, S> {
     fn for_each(&self, reply: Reply, recipients: usize) -> Vec<Reply> {
         vec![reply; self.session.replies_due(recipients)]
     }
+}
+
+fn is_among(addresses: Option<&Addresses>, client: Option<SocketAddr>) -> bool {
+    let client = client.map(|client| client.ip().to_canonical());
+    addresses.zip(client).is_some_and(|(contain, client)| contain(client))
 }
 
 async fn shake_hands(

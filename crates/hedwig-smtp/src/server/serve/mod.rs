@@ -57,6 +57,7 @@ pub fn serve<L: Listener, P: Policy, S: MailService>(
         authenticator: None,
         failures: FailedAuthentications::default(),
         proxies: None,
+        front_ends: None,
         shutdown: Box::pin(pending()),
     }
 }
@@ -82,13 +83,14 @@ pub async fn serve_connection<P: Policy, S: MailService>(
         service,
         tls: Tls::None,
         proxies: None,
+        front_ends: None,
         stopped,
     };
     driver.run(Box::new(stream), client, None).await;
 }
 
-/// At which addresses proxies are.
-type Proxies = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
+/// At which addresses proxies are, or front ends.
+type Addresses = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -102,7 +104,8 @@ pub struct Serve<P, S, L = TcpListener> {
     tls: Tls,
     authenticator: Option<Arc<dyn Authenticator>>,
     failures: FailedAuthentications,
-    proxies: Option<Proxies>,
+    proxies: Option<Addresses>,
+    front_ends: Option<Addresses>,
     shutdown: BoxFuture<()>,
 }
 
@@ -142,6 +145,12 @@ impl<P: Policy, S: MailService, L: Listener> Serve<P, S, L> {
         Self { proxies: Some(Arc::new(from)), ..self }
     }
 
+    /// With XCLIENT from these addresses: what connects from there may say for whom it speaks, its client's login
+    /// included, and the session starts over with that client. Name front ends that always say it, and nobody else.
+    pub fn xclient(self, from: impl Fn(IpAddr) -> bool + Send + Sync + 'static) -> Self {
+        Self { front_ends: Some(Arc::new(from)), ..self }
+    }
+
     /// Until this future is ready. Then nobody new is let in, the idle are told 421, and mails under way
     /// are finished within [`ServerOptions::shutdown_grace`].
     pub fn with_graceful_shutdown(self, signal: impl Future<Output = ()> + Send + 'static) -> Self {
@@ -163,6 +172,7 @@ impl<P: Policy, S: MailService, L: Listener> Serve<P, S, L> {
             tls: self.tls,
             failures: self.failures,
             proxies: self.proxies,
+            front_ends: self.front_ends,
             stopped,
         };
         let mut connections = JoinSet::new();
@@ -203,7 +213,8 @@ fn accept<L: Listener, P: Policy, S: MailService>(
     client: Option<SocketAddr>,
 ) {
     // Behind a proxy are many; which of them it is will be told.
-    let address = client.map(|client| client.ip()).filter(|_| !driver.is_proxy(client));
+    let speaks_for_others = driver.is_proxy(client) || driver.is_front_end(client);
+    let address = client.map(|client| client.ip()).filter(|_| !speaks_for_others);
     let Some(slot) = slots.take(address) else {
         tracing::info!(client = client.map(tracing::field::display), "too many connections");
         let mut goodbye = BytesMut::new();
