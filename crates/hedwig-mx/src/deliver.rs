@@ -324,7 +324,7 @@ impl Deliverer {
     }
 
     /// Whether mail to this address would come back to us.
-    fn is_us(&self, address: IpAddr) -> bool {
+    pub(crate) fn is_us(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         let of_this_host = address.is_loopback() || address.is_unspecified();
         self.options.own_addresses.iter().any(|own| own.to_canonical() == address)

@@ -52,6 +52,16 @@ impl Gates {
         gate.acquire_owned().await.ok()
     }
 
+    /// How many of the places at a destination's gate are taken, as far as its servers are known.
+    pub(crate) fn in_use(&self, destination: &Destination, places: usize) -> usize {
+        let servers = match destination {
+            Destination::Mx(domain) => self.servers_of(domain).unwrap_or_else(|| domain[..].into()),
+            other => name_of(other).into(),
+        };
+        let gate = lock(&self.gates).get(&servers).and_then(Weak::upgrade);
+        gate.map_or(0, |gate| places.saturating_sub(gate.available_permits()))
+    }
+
     /// The servers of a domain, in A-labels, as far as is known.
     pub(crate) fn servers_of(&self, domain: &str) -> Option<Arc<str>> {
         lock(&self.servers).get(domain).cloned()

@@ -7,6 +7,7 @@ mod dane;
 mod deliver;
 mod destination;
 mod dnssec;
+mod explain;
 mod gates;
 mod hosts;
 mod logins;
@@ -36,6 +37,10 @@ pub use authorities::Authorities;
 pub use dane::Dane;
 pub use dkim::{DkimLayer, Keys};
 pub use dnssec::{DnssecSupport, TrustAnchors, TrustAnchorsError};
+pub use explain::{
+    ExplainedAddress, ExplainedRoute, ExplainedServer, ExplainedSource, ExplainedSts, ExplainedTls,
+    Explanation,
+};
 pub use logins::{Logins, LoginsError};
 pub use mx::Mx;
 pub use name::{reverse_name, to_ascii};

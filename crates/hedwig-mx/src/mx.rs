@@ -35,7 +35,7 @@ const CROWD_LASTS: Duration = Duration::from_secs(1);
 /// [`MxOptions::refuse_crowds`] lets it refuse a mail, untried.
 #[derive(Clone, Debug)]
 pub struct Mx {
-    deliverer: Arc<Deliverer>,
+    pub(crate) deliverer: Arc<Deliverer>,
     gates: Arc<Gates>,
 }
 
@@ -85,6 +85,12 @@ impl Mx {
             Target::Mx => self.gates.servers_of(&domain),
             other => servers_of_target(other).map(Arc::from),
         }
+    }
+
+    /// How many connections to a destination's servers are in use, and how many may be.
+    pub(crate) fn connections(&self, destination: &Destination) -> (usize, usize) {
+        let places = self.deliverer.options.connections_per_destination_max.max(1);
+        (self.gates.in_use(destination, places), places)
     }
 
     async fn deliver(self, mail: Mail) -> Result<Receipt, Refusal> {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
@@ -10,7 +11,10 @@ use futures_util::future::join_all;
 use hedwig_smtp::client::Connection;
 use tokio::time::{Instant, sleep_until};
 
-use crate::{MxOptions, connect::Endpoint};
+use crate::{
+    MxOptions,
+    connect::{Endpoint, Place},
+};
 
 /// A connection, and how many mails went over it.
 pub(crate) struct Pooled {
@@ -64,6 +68,15 @@ impl Pool {
     /// Whether a connection to this endpoint waits.
     pub(crate) fn has(&self, endpoint: &Endpoint) -> bool {
         self.lock().by_endpoint.contains_key(endpoint)
+    }
+
+    /// How many connections to a host at an address wait, under whatever terms.
+    pub(crate) fn waiting(&self, host: &str, address: SocketAddr) -> usize {
+        let idle = self.lock();
+        let of_it =
+            |endpoint: &Endpoint| endpoint.host == host && endpoint.place == Place::Tcp(address);
+        let waiting = idle.by_endpoint.iter().filter(|(endpoint, _)| of_it(endpoint));
+        waiting.map(|(_, waiting)| waiting.len()).sum()
     }
 
     /// Keeps a connection for the next mail, or says QUIT when it has served long enough.

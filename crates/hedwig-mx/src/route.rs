@@ -203,8 +203,16 @@ impl Routes {
     /// literal with its brackets.
     #[must_use]
     pub fn target(&self, domain: &str) -> &Target {
+        self.rule(domain).1
+    }
+
+    /// The same, with the pattern of the rule that says so, if one does.
+    pub(crate) fn rule(&self, domain: &str) -> (Option<&Pattern>, &Target) {
         const MX: &Target = &Target::Mx;
-        most_exact(&self.targets, domain).map_or(MX, |(_, target)| target)
+        match most_exact(&self.targets, domain) {
+            Some((pattern, target)) => (Some(pattern), target),
+            None => (None, MX),
+        }
     }
 }
 

@@ -39,6 +39,14 @@ pub fn sign(
     sign_with(keys_for(content, keys), content, body_form, now)
 }
 
+/// The domain whose keys sign a message: the one of its first author (RFC 5322 §3.6.2), in A-labels. `None` when
+/// it has none.
+#[must_use]
+pub fn signing_domain(content: &Content) -> Option<String> {
+    let domain = sign::author_domain(content)?;
+    crate::name::to_ascii(&domain).map(|domain| domain.into_owned())
+}
+
 fn sign_with(
     keys: &[Arc<SigningKey>],
     content: &Content,
@@ -57,7 +65,5 @@ fn keys_for<'a>(content: &Content, keys: &'a Keys) -> &'a [Arc<SigningKey>] {
     if keys.is_empty() {
         return &[];
     }
-    let domain = sign::author_domain(content);
-    let domain = domain.as_deref().and_then(crate::name::to_ascii);
-    domain.map_or(&[], |domain| keys.for_domain(&domain))
+    signing_domain(content).map_or(&[], |domain| keys.for_domain(&domain))
 }

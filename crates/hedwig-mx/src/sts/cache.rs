@@ -9,7 +9,7 @@ use std::{
 use tokio::{sync::Mutex as AsyncMutex, time::Instant};
 
 use super::{FetchError, MtaSts, StsPolicy, record::policy_id};
-use crate::{Resolver, TlsFailure, TlsFailureKind};
+use crate::{ExplainedSts, Resolver, TlsFailure, TlsFailureKind};
 
 /// RFC 8461 §3.3: after a failure, no other attempt for five minutes.
 const FAILURE_KEPT: Duration = Duration::from_secs(300);
@@ -98,6 +98,35 @@ impl Policies {
             }
             (None, Some(failed)) if told => Said::NotHad(failed.reason.clone()),
             (None, _) => otherwise,
+        }
+    }
+
+    /// What is kept of a domain's policy, for whoever asks how old it is.
+    pub(crate) async fn explain(&self, domain: &str) -> Option<ExplainedSts> {
+        let known = self.known(domain, false)?;
+        let known = known.lock().await;
+        let failure = known.failure.as_ref();
+        let failed = failure.map(|failed| failed.reason.reason.clone());
+        match known.valid() {
+            Some(cached) => {
+                let age = cached.fetched.elapsed();
+                Some(ExplainedSts {
+                    id: cached.id.clone(),
+                    mode: cached.policy.mode.name().to_owned(),
+                    hosts: cached.policy.patterns().to_vec(),
+                    fetched_seconds_ago: age.as_secs(),
+                    seconds_left: cached.policy.max_age.saturating_sub(age).as_secs(),
+                    failure: failed,
+                })
+            }
+            None => failure.map(|failure| ExplainedSts {
+                id: failure.id.clone(),
+                mode: String::new(),
+                hosts: Vec::new(),
+                fetched_seconds_ago: failure.since.elapsed().as_secs(),
+                seconds_left: 0,
+                failure: failed,
+            }),
         }
     }
 

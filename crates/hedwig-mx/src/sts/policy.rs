@@ -29,6 +29,17 @@ pub(crate) enum Mode {
     None,
 }
 
+impl Mode {
+    /// As a policy says it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Testing => "testing",
+            Self::None => "none",
+        }
+    }
+}
+
 impl StsPolicy {
     /// Whether a host is one of the domain's exchangers (RFC 8461 §4.1). A `*` stands for one label.
     #[must_use]
@@ -42,11 +53,7 @@ impl StsPolicy {
 
     /// Its lines, as reports show them (RFC 8460 §4.4).
     pub(crate) fn lines(&self) -> Vec<String> {
-        let mode = match self.mode {
-            Mode::Enforce => "enforce",
-            Mode::Testing => "testing",
-            Mode::None => "none",
-        };
+        let mode = self.mode.name();
         let mut lines = vec!["version: STSv1".to_owned(), format!("mode: {mode}")];
         lines.extend(self.patterns.iter().map(|pattern| format!("mx: {pattern}")));
         lines.push(format!("max_age: {}", self.max_age.as_secs()));

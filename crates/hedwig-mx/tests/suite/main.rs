@@ -7,6 +7,7 @@ mod dane;
 mod destinations;
 mod dkim;
 mod dnssec;
+mod explanations;
 mod hedwig_receives;
 mod lmtp;
 mod loops;

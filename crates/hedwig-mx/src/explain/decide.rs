@@ -1,0 +1,288 @@
+use std::{
+    future::Future,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use hedwig_envelope::{Address, Content, Envelope};
+use tokio::time::timeout;
+
+use super::{
+    ExplainedAddress, ExplainedRoute, ExplainedServer, ExplainedSource, ExplainedTls, Explanation,
+};
+use crate::{
+    DnssecSupport, Mx, MxHost, TlsPolicy,
+    deliver::Deliverer,
+    destination::{Destination, Scheme},
+    hosts,
+    policy::{Chosen, Way, Wishes},
+};
+
+/// How long is waited for the servers' names, and then for all that is asked of them, side by side.
+const TIME_MAX: Duration = Duration::from_secs(8);
+
+impl Mx {
+    /// How a mail to this address would go now, and why. `mail` is the mail that it is about, which may ask
+    /// something of TLS.
+    ///
+    /// It asks DNS and the web server of an MTA-STS policy, as a delivery does, and takes 16 seconds at the
+    /// most; what cannot be looked up is part of the answer. No server of the destination is spoken to.
+    pub async fn explain(
+        &self,
+        recipient: &Address,
+        mail: Option<(&Envelope, &Content)>,
+    ) -> Explanation {
+        let wishes = mail.map(|(envelope, content)| Wishes::of(envelope, content));
+        let wishes = wishes.unwrap_or_default();
+        let deliverer = &*self.deliverer;
+        let options = &deliverer.options;
+        let destination = Destination::of(recipient, &options.routes);
+        let domain = domain_of(recipient);
+        let (rule, target) = options.routes.rule(&domain);
+        let mut explanation = Explanation {
+            route: ExplainedRoute {
+                rule: rule.map(ToString::to_string),
+                target: target.to_string(),
+            },
+            domain,
+            vouched_for: None,
+            dnssec: dnssec(&deliverer.resolver).await,
+            servers: Vec::new(),
+            answer: None,
+            connections: self.connections(&destination),
+        };
+        match &destination {
+            Destination::Answer(reply) => explanation.answer = Some(reply.to_string()),
+            Destination::Maildir(path) => {
+                explanation.answer = Some(format!("put into the Maildir {}", path.display()));
+            }
+            Destination::Mx(domain) => deliverer.explain_mx(domain, wishes, &mut explanation).await,
+            Destination::Literal(address) => {
+                explanation.servers = vec![deliverer.explain_literal(*address, wishes)];
+            }
+            Destination::LmtpUnix(path) => explanation.servers = vec![of_socket(path)],
+            Destination::Host { host, port, scheme } => {
+                let server = deliverer.explain_host(host, *port, *scheme, wishes);
+                explanation.servers = vec![in_time(host, *scheme, server).await];
+            }
+        }
+        explanation
+    }
+}
+
+impl Deliverer {
+    async fn explain_mx(&self, domain: &str, wishes: Wishes, explanation: &mut Explanation) {
+        let options = &self.options;
+        let found = hosts::of_domain(&self.resolver, domain, &self.own_names, options.hosts_max);
+        let exchangers = match timeout(TIME_MAX, found).await {
+            Ok(Ok(exchangers)) => exchangers,
+            Ok(Err(outcome)) => {
+                explanation.answer = Some(outcome.answer().reply.to_string());
+                return;
+            }
+            Err(_) => {
+                explanation.answer = Some(format!("no answer of DNS for {domain} in time"));
+                return;
+            }
+        };
+        explanation.vouched_for = Some(exchangers.secure);
+        let servers = exchangers.hosts.iter().map(async |host| {
+            let server = self.explain_exchanger(domain, host, exchangers.secure, wishes);
+            let server = in_time(&host.name, Scheme::Smtp, server).await;
+            ExplainedServer { preference: Some(host.preference), ..server }
+        });
+        explanation.servers = join_all(servers).await;
+    }
+
+    async fn explain_exchanger(
+        &self,
+        domain: &str,
+        host: &MxHost,
+        secure: bool,
+        wishes: Wishes,
+    ) -> ExplainedServer {
+        let mut server = server_of(&host.name, Scheme::Smtp);
+        let addresses = match self.resolver.addresses(&host.name).await {
+            Ok(addresses) => addresses,
+            Err(error) => {
+                server.problem = Some(error.to_string());
+                return server;
+            }
+        };
+        let port = self.options.mx_port;
+        server.addresses = self.addresses(&host.name, &addresses.value, port);
+        if let Some(own) = addresses.value.iter().find(|address| self.is_us(**address)) {
+            server.problem = Some(format!("{own} is an address of this host"));
+            return server;
+        }
+        let host = host.name.as_str();
+        let way = Way { domain, host, port, addresses: &addresses, secure, exchanger: true };
+        self.explain_tls(&mut server, self.tls_of(way, wishes).await.map_err(|it| *it), |it| it);
+        if let (Some(policies), Some(tls)) = (&self.policies, &mut server.tls) {
+            tls.mta_sts = policies.explain(domain).await;
+        }
+        server
+    }
+
+    async fn explain_host(
+        &self,
+        host: &str,
+        port: u16,
+        scheme: Scheme,
+        wishes: Wishes,
+    ) -> ExplainedServer {
+        let mut server = server_of(host, scheme);
+        let on_route = |chosen| self.on_route(host, scheme, chosen);
+        if scheme != Scheme::Lmtp {
+            let login = self.options.logins.find(host);
+            server.login = login.map(|login| login.user().to_owned());
+        }
+        if let Ok(address) = host.parse::<IpAddr>() {
+            server.addresses = self.addresses(host, &[address], port);
+            self.explain_tls(&mut server, Ok(self.tls_of_address(host, wishes)), on_route);
+            return server;
+        }
+        match self.resolver.addresses(host).await {
+            Ok(found) => {
+                server.addresses = self.addresses(host, &found.value, port);
+                let way = Way {
+                    domain: host,
+                    host,
+                    port,
+                    addresses: &found,
+                    secure: true,
+                    exchanger: false,
+                };
+                let chosen = self.tls_of(way, wishes).await.map_err(|it| *it);
+                self.explain_tls(&mut server, chosen, on_route);
+            }
+            Err(error) => server.problem = Some(error.to_string()),
+        }
+        server
+    }
+
+    fn explain_literal(&self, address: IpAddr, wishes: Wishes) -> ExplainedServer {
+        let host = format!("[{address}]");
+        let mut server = server_of(&host, Scheme::Smtp);
+        server.addresses = self.addresses(&host, &[address], self.options.mx_port);
+        self.explain_tls(&mut server, Ok(self.tls_of_address(&host, wishes)), |chosen| chosen);
+        if self.is_us(address) {
+            server.problem = Some(format!("{address} is an address of this host"));
+        }
+        server
+    }
+
+    fn explain_tls(
+        &self,
+        server: &mut ExplainedServer,
+        chosen: Result<Chosen, crate::policy::Forbidden>,
+        on_route: impl FnOnce(Chosen) -> Chosen,
+    ) {
+        server.tls = Some(match chosen.map(on_route) {
+            Ok(chosen) => {
+                let tlsa = match &chosen.tls {
+                    TlsPolicy::Dane(dane) => dane.lines(),
+                    _ => Vec::new(),
+                };
+                let asks = asks(&chosen.tls).to_owned();
+                ExplainedTls { policy: chosen.told, asks, tlsa, mta_sts: None }
+            }
+            Err(forbidden) => {
+                server.problem = Some(forbidden.outcome.answer().reply.to_string());
+                let asks = "that this server is not used".to_owned();
+                ExplainedTls { policy: forbidden.told, asks, tlsa: Vec::new(), mta_sts: None }
+            }
+        });
+    }
+
+    fn addresses(&self, host: &str, addresses: &[IpAddr], port: u16) -> Vec<ExplainedAddress> {
+        let addresses = addresses.iter().map(|address| {
+            let address = SocketAddr::from((*address, port));
+            ExplainedAddress {
+                address,
+                open_connections: self.pool.waiting(host, address),
+                sources: self.sources(address),
+            }
+        });
+        addresses.collect()
+    }
+
+    fn sources(&self, to: SocketAddr) -> Vec<ExplainedSource> {
+        let options = &self.options;
+        let fits = options.sources.iter().filter(|it| it.address.is_ipv4() == to.is_ipv4());
+        let all: u64 = fits.clone().map(|source| u64::from(source.weight)).sum();
+        let sources = fits.map(|source| ExplainedSource {
+            address: source.address,
+            percent: u64::from(source.weight) * 100 / all.max(1),
+            hello_name: source.hello_name.as_ref().unwrap_or(&options.hello_name).clone(),
+        });
+        sources.collect()
+    }
+}
+
+/// What can be told of a server in time.
+async fn in_time(
+    host: &str,
+    scheme: Scheme,
+    server: impl Future<Output = ExplainedServer>,
+) -> ExplainedServer {
+    timeout(TIME_MAX, server).await.unwrap_or_else(|_| {
+        let problem = format!("no answer of DNS, or of the web server of a policy, for {host}");
+        ExplainedServer {
+            problem: Some(format!("{problem} within {} seconds", TIME_MAX.as_secs())),
+            ..server_of(host, scheme)
+        }
+    })
+}
+
+async fn dnssec(resolver: &crate::Resolver) -> String {
+    match timeout(TIME_MAX, resolver.dnssec()).await {
+        Ok(DnssecSupport::Off) => "off".to_owned(),
+        Ok(DnssecSupport::Validating) => "validating".to_owned(),
+        Ok(DnssecSupport::NotPassed(why)) => format!("not passed on by the name servers: {why}"),
+        Ok(DnssecSupport::Unknown(why)) => format!("unknown: {why}"),
+        Err(_) => "unknown: no name server answers in time".to_owned(),
+    }
+}
+
+fn server_of(host: &str, scheme: Scheme) -> ExplainedServer {
+    ExplainedServer {
+        preference: None,
+        scheme: scheme.to_string(),
+        host: host.to_owned(),
+        addresses: Vec::new(),
+        problem: None,
+        tls: None,
+        login: None,
+    }
+}
+
+fn of_socket(path: &Path) -> ExplainedServer {
+    server_of(&path.display().to_string(), Scheme::Lmtp)
+}
+
+/// The domain as routes know it.
+fn domain_of(recipient: &Address) -> String {
+    let text = recipient.domain_text().unwrap_or_default();
+    let literal = text.starts_with('[');
+    let name = if literal { None } else { crate::name::to_ascii(text) };
+    name.map_or_else(|| text.to_owned(), |name| name.into_owned())
+}
+
+fn asks(policy: &TlsPolicy) -> &'static str {
+    match policy {
+        TlsPolicy::Never => "clear text",
+        TlsPolicy::Opportunistic => "TLS where it is offered, with any certificate",
+        TlsPolicy::Encrypted => "TLS, with any certificate",
+        TlsPolicy::Heard { encrypted: false, .. } => {
+            "TLS where it is offered, with any certificate; a wrong one is reported"
+        }
+        TlsPolicy::Heard { encrypted: true, .. } => {
+            "TLS, with any certificate; a wrong one is reported"
+        }
+        TlsPolicy::Verified(_) => "TLS, with a certificate for the server's name",
+        TlsPolicy::Dane(_) => "TLS, with a certificate that the TLSA records stand for",
+    }
+}
