@@ -62,7 +62,7 @@ fn command() -> Command {
                 .help("Mails in each run, but of large ones no more than 512 MiB"),
         )
         .arg(numbers("sizes", "4096,51200,1048576").help("Sizes of a mail in bytes"))
-        .arg(numbers("connections", "1,50").help("Connections of the client at once"))
+        .arg(numbers("connections", "1,50,500").help("Connections of the client at once"))
         .arg(
             Arg::new("ways")
                 .long("ways")

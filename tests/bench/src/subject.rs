@@ -3,10 +3,13 @@
 use std::net::SocketAddr;
 
 use hedwig_lab::{
-    Daemon, Dns, House, HouseOptions, Postfix, PostfixOptions, Program, Result, eventually,
+    Daemon, Dns, Half, House, HouseOptions, Postfix, PostfixOptions, Program, Result, eventually,
 };
 
 use crate::usage::{self, Usage};
+
+/// So many connections from one client are let in, by each of them.
+const CONNECTIONS_MAX: usize = 1000;
 
 /// One way from the client to the sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +38,14 @@ impl Way {
             Self::Hedwig => {
                 let dns = Dns::start().await?;
                 dns.mail_domain("bench.example", sink.ip()).await;
-                let options = HouseOptions::new(dns.address(), sink.port());
+                let mut options = HouseOptions::new(dns.address(), sink.port());
+                let connections = CONNECTIONS_MAX.to_string();
+                options.mailman = options.mailman.set(
+                    Half::Mailman,
+                    "smtp",
+                    "connections_per_client",
+                    &connections,
+                );
                 let house = House::start(&Program::this()?, options).await?;
                 Subject::Hedwig { house: Box::new(house), _dns: dns }
             }
@@ -123,6 +133,7 @@ async fn relay(next: SocketAddr) -> Result<Postfix> {
         main_cf: vec![
             "virtual_mailbox_domains =".into(),
             "mynetworks = 127.0.0.0/8".into(),
+            format!("default_process_limit = {CONNECTIONS_MAX}"),
             "smtpd_relay_restrictions = permit_mynetworks, reject".into(),
             format!("relayhost = [{}]:{}", next.ip(), next.port()),
         ],
