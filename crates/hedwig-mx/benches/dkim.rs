@@ -1,4 +1,4 @@
-//! What a DKIM signature costs.
+//! What a DKIM signature costs, and how much of that is the canonical form of the body.
 #![allow(missing_docs, reason = "criterion's macros write an undocumented function")]
 #![allow(clippy::unwrap_used, reason = "a benchmark may stop at an error")]
 
@@ -53,5 +53,18 @@ fn dkim(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, dkim);
+fn canonical(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("canonical body");
+    for (name, form) in [("simple", BodyForm::Simple), ("relaxed", BodyForm::Relaxed)] {
+        for kib in [4, 50] {
+            let content = mail(kib * 1024);
+            group.throughput(Throughput::Bytes(content.len() as u64));
+            group.bench_function(format!("{name} {kib} KiB"), |bencher| {
+                bencher.iter(|| form.hash(black_box(content.message())));
+            });
+        }
+    }
+}
+
+criterion_group!(benches, canonical, dkim);
 criterion_main!(benches);

@@ -22,8 +22,10 @@ impl BodyForm {
         }
     }
 
-    /// The SHA-256 of a body's canonical form: `bh=`.
-    pub(super) fn hash(self, body: &[u8]) -> [u8; 32] {
+    /// The SHA-256 of a body's canonical form, before it is written in base64 as `bh=` (RFC 6376 §3.7). The body
+    /// is what follows the empty line that ends the header.
+    #[must_use]
+    pub fn hash(self, body: &[u8]) -> [u8; 32] {
         let mut hash = LineHash::new();
         for line in lines(body) {
             match self {
