@@ -17,10 +17,15 @@ use hedwig_simulation::{
 use hedwig_smtp::{ClientOptions, client::Connection};
 use tokio::{net::TcpStream, sync::watch, time::sleep};
 
+use crate::fragile::fragile;
+
 /// How many mails go over one connection at most.
 const MAILS_PER_CONNECTION: usize = 20;
 /// How long a program waits before it tries again to connect, and between two mails.
 const PAUSE: Duration = Duration::from_millis(10);
+/// One connection in so many breaks off, after so many octets at most.
+const ONE_BREAKS_OFF_IN: u32 = 20;
+const OCTETS_MAX: u64 = 12_000;
 
 pub(crate) struct Client {
     pub(crate) chance: fastrand::Rng,
@@ -48,10 +53,14 @@ impl Client {
         }
     }
 
-    async fn connect(&self) -> Option<Connection> {
+    async fn connect(&mut self) -> Option<Connection> {
         let stream = TcpStream::connect(self.server).await.ok()?;
         let options = ClientOptions { hello_name: "client.example".into(), ..Default::default() };
-        Connection::greet(stream, options).await.ok()
+        if self.chance.u32(..ONE_BREAKS_OFF_IN) > 0 {
+            return Connection::greet(stream, options).await.ok();
+        }
+        let octets = self.chance.u64(..OCTETS_MAX);
+        Connection::greet(fragile(stream, octets), options).await.ok()
     }
 
     async fn send(&mut self, connection: &mut Connection) {

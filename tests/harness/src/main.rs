@@ -1,4 +1,4 @@
-//! `hedwig-harness --rounds 100 --seed 7`: prints the account, and ends with 1 when the promise was broken.
+//! `hedwig-harness --kills 120 --seed 7`: prints the account, and ends with 1 when the promise was broken.
 
 use std::process::ExitCode;
 
@@ -15,11 +15,11 @@ fn main() -> ExitCode {
     };
     let arguments = Command::new("hedwig-harness")
         .about("Kills real daemons under load, and accounts for every accepted recipient")
-        .arg(number("rounds", "100").help("So many rounds, each with a kill or two"))
-        .arg(number("seed", "1").help("Draws what goes wrong"))
+        .arg(number("kills", "120").help("So many kills at least"))
+        .arg(number("seed", "1").help("Draws what goes wrong, and when"))
         .get_matches();
     let get = |name: &str| arguments.get_one::<u64>(name).copied().unwrap_or_default();
-    let plan = Plan { rounds: get("rounds"), seed: get("seed") };
+    let plan = Plan { kills: get("kills"), seed: get("seed") };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -1,7 +1,7 @@
 //! Round after round of troubles, and the account at the end.
 
 use std::{
-    fmt,
+    collections::BTreeSet,
     sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
@@ -10,8 +10,8 @@ use hedwig_envelope::MailStatus;
 use hedwig_lab::{Fault, Half, Program, Result};
 use hedwig_simulation::{
     chronicle::Chronicle,
-    evidence::Evidence,
-    promise::{self, Account, Breach},
+    evidence::{Evidence, sender_of},
+    promise::{self, Breach},
     receivers::{Moods, Receivers},
 };
 use tokio::{
@@ -21,7 +21,8 @@ use tokio::{
 };
 
 use crate::{
-    house::{House, all_mails},
+    Mails, Outcome, Plan, Troubles,
+    house::{House, all_mails, under_way},
     load::Client,
     proxy::State,
     servers::Servers,
@@ -30,67 +31,23 @@ use crate::{
 const CLIENTS: usize = 8;
 /// How often something goes wrong with a receiver.
 const ONE_WRONG_IN: u32 = 12;
-/// Longer than any mail waits before it is given up.
+/// Longer than any mail waits before it is given up, though a clock was set meanwhile.
 const PATIENCE: Duration = Duration::from_mins(4);
-
-/// What to do.
-#[derive(Clone, Copy, Debug)]
-pub struct Plan {
-    /// So many rounds, each with a kill or two.
-    pub rounds: u64,
-    /// Draws what goes wrong.
-    pub seed: u64,
-}
-
-/// What came of it.
-#[derive(Debug)]
-pub struct Outcome {
-    /// What was done.
-    pub plan: Plan,
-    /// How many processes were killed.
-    pub kills: u32,
-    /// How often the network was cut.
-    pub cuts: u32,
-    /// How often DNS failed.
-    pub dns_failures: u32,
-    /// How often a disk was filled.
-    pub full_disks: u32,
-    /// How many mails clients tried to send.
-    pub mails: usize,
-    /// Whether the promise was kept.
-    pub verdict: std::result::Result<Account, Vec<Breach>>,
-    /// What both queues tell, when it was not.
-    pub records: Vec<MailStatus>,
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Plan { rounds, seed } = self.plan;
-        writeln!(
-            f,
-            "seed {seed}, {rounds} rounds: {} kills, {} cuts of the network, {} failures of DNS, \
-             {} full disks; {} mails sent",
-            self.kills, self.cuts, self.dns_failures, self.full_disks, self.mails
-        )?;
-        match &self.verdict {
-            Ok(account) => write!(f, "{account}"),
-            Err(breaches) => {
-                writeln!(f, "the promise was broken: {breaches:#?}")?;
-                self.records.iter().try_for_each(|record| writeln!(f, "{record:?}"))
-            }
-        }
-    }
-}
+/// What is queued there when the storm is over is held, so that something is queued at the end.
+const HELD_DOMAIN: &str = "d.example";
+/// A clock is set so far: farther than any lease or retry, and not so far that a report is given up for it.
+const CLOCK_SECONDS: std::ops::Range<i64> = 31..60;
 
 /// Runs a plan.
 ///
 /// # Errors
-/// When a daemon does not start, or a queue does not come to rest.
+/// When a daemon does not start, or a queue cannot be read.
 pub async fn run(program: &Program, plan: Plan) -> Result<Outcome> {
     let mut chance = fastrand::Rng::with_seed(plan.seed);
     let evidence = Arc::<Mutex<Evidence>>::default();
+    let chronicle = Chronicle::begin();
     let moods = Moods { one_wrong_in: ONE_WRONG_IN, withhold_replies: false };
-    let receivers = Receivers::new(chance.fork(), moods, evidence.clone(), Chronicle::begin());
+    let receivers = Receivers::new(chance.fork(), moods, evidence.clone(), chronicle.clone());
     let servers = Servers::start(&receivers).await?;
     let house = House::start(program, &servers).await?;
     let (stop, stopped) = watch::channel(false);
@@ -105,58 +62,102 @@ pub async fn run(program: &Program, plan: Plan) -> Result<Outcome> {
         };
         clients.spawn(client.run());
     }
-    let verdict = Ok(Account::default());
-    let outcome = Outcome {
-        plan,
-        kills: 0,
-        cuts: 0,
-        dns_failures: 0,
-        full_disks: 0,
-        mails: 0,
-        verdict,
-        records: Vec::new(),
-    };
-    let mut troubles = Troubles { chance, house, servers, outcome };
-    for _ in 0..plan.rounds {
-        troubles.round().await?;
+    let left_out = left_out(&house)?;
+    let mut storm = Storm { chance, house, servers, troubles: Troubles::default(), wrong: vec![] };
+    while storm.troubles.all_kills() < plan.kills {
+        storm.round().await?;
     }
     stop.send_replace(true);
     clients.join_all().await;
+    storm.heal_all()?;
+    storm.house.postoffice.queue(&["hold", "--domain", HELD_DOMAIN]).await?;
     receivers.calm_down();
-    troubles.settle().await?;
-    let Troubles { house, mut outcome, servers: _servers, .. } = troubles;
+    storm.settle().await?;
+    let Storm { house, troubles, servers: _servers, .. } = storm;
     let mut evidence =
         std::mem::take(&mut *evidence.lock().unwrap_or_else(PoisonError::into_inner));
     evidence.mailman = all_mails(&house.mailman).await?;
     evidence.postoffice = all_mails(&house.postoffice).await?;
-    outcome.mails = evidence.submissions.len();
-    outcome.verdict = promise::check(&evidence);
-    if outcome.verdict.is_err() {
-        outcome.records = evidence.mailman.into_iter().chain(evidence.postoffice).collect();
+    evidence.quarantined = house.quarantined()?;
+    let mut outcome = Outcome {
+        plan,
+        troubles,
+        left_out,
+        mails: Mails::of(&evidence),
+        counts: chronicle.counts().into_iter().collect(),
+        verdict: promise::check(&evidence),
+        records: Vec::new(),
+    };
+    if let Err(breaches) = &outcome.verdict {
+        let mails: BTreeSet<String> =
+            breaches.iter().filter_map(Breach::mail).map(sender_of).collect();
+        let concerns = |status: &MailStatus| {
+            let recipients = status.recipients.iter().map(|r| &r.address);
+            status
+                .sender
+                .address()
+                .into_iter()
+                .chain(recipients)
+                .any(|a| mails.contains(a.as_str()))
+        };
+        let all = evidence.mailman.into_iter().chain(evidence.postoffice);
+        outcome.records = all.filter(concerns).collect();
     }
     Ok(outcome)
 }
 
-struct Troubles {
+/// What cannot be tried on this machine.
+fn left_out(house: &House) -> Result<Vec<String>> {
+    let mut left_out = Vec::new();
+    if !house.disks.iter().all(|disk| disk.is_its_own()) {
+        left_out.push("full disks: a tmpfs cannot be mounted; run it as root".to_owned());
+    }
+    let clock = house.clock(Half::Mailman);
+    if clock.can_be_set() {
+        clock.set_ahead(CLOCK_SECONDS.end)?;
+        let ahead = clock.ahead_seconds()?;
+        clock.set_ahead(0)?;
+        if (ahead - CLOCK_SECONDS.end).abs() > 1 {
+            return Err(format!("a clock was set and is {ahead} s ahead").into());
+        }
+    } else {
+        left_out.push("clocks: Debian's package libfaketime is not here".to_owned());
+    }
+    Ok(left_out)
+}
+
+/// What goes wrong for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    Network,
+    Names,
+    Disk(Half),
+    Clock(Half),
+}
+
+struct Storm {
     chance: fastrand::Rng,
     house: House,
     servers: Servers,
-    outcome: Outcome,
+    troubles: Troubles,
+    /// What is wrong now, and for how many rounds more.
+    wrong: Vec<(Trouble, u8)>,
 }
 
-impl Troubles {
-    /// A trouble that lasts for the round, perhaps, and a kill in the middle of it.
+impl Storm {
+    /// Perhaps a trouble that lasts for some rounds, and a kill or more in the middle of all there are.
     async fn round(&mut self) -> Result<()> {
         let half = if self.chance.bool() { Half::Mailman } else { Half::Postoffice };
-        match self.chance.u8(..8) {
-            0 => self.cut(State::Broken),
-            1 => self.cut(State::Silent),
-            2 => self.break_names(Fault::ServerFailure),
-            3 => self.break_names(Fault::Silence),
-            4 if self.house.disk(half).is_its_own() => {
-                self.house.disk(half).fill()?;
-                self.outcome.full_disks += 1;
-            }
+        // All is drawn in any case, so that a seed is the same plan on every machine.
+        let rounds = self.chance.u8(1..=4);
+        let seconds = self.chance.i64(CLOCK_SECONDS) * if self.chance.bool() { 1 } else { -1 };
+        match self.chance.u8(..10) {
+            0 => self.cut(State::Broken, rounds),
+            1 => self.cut(State::Silent, rounds),
+            2 => self.break_names(Fault::ServerFailure, rounds),
+            3 => self.break_names(Fault::Silence, rounds),
+            4 => self.fill_disk(half, rounds)?,
+            5 | 6 => self.set_clock(half, seconds, rounds)?,
             _ => {}
         }
         self.pause(400).await;
@@ -165,33 +166,93 @@ impl Troubles {
             1 => &[Half::Postoffice],
             _ => &[Half::Mailman, Half::Postoffice],
         };
+        self.troubles.both_killed += u64::from(halves.len() > 1);
         for half in halves {
+            let noticed = self.house.clock_changes_noticed(*half);
+            self.troubles.clock_changes_noticed += noticed;
             self.house.daemon(*half).kill().await?;
-            self.outcome.kills += 1;
+            self.count_kill(*half);
         }
         self.pause(100).await;
         for half in halves {
-            self.house.start_again(*half).await?;
+            // What is read again after a kill, and noted of it, is killed as well.
+            while self.chance.u8(..4) == 0 {
+                let after = Duration::from_millis(self.chance.u64(..60));
+                self.house.kill_at_start(*half, after).await?;
+                self.count_kill(*half);
+                self.troubles.kills_at_start += 1;
+            }
+            let got_room = self.house.start_again(*half).await?;
+            self.troubles.no_room_to_start += u64::from(got_room);
         }
         self.pause(400).await;
         self.heal()
     }
 
-    fn cut(&mut self, state: State) {
+    fn count_kill(&mut self, half: Half) {
+        self.troubles.kills[usize::from(half == Half::Postoffice)] += 1;
+    }
+
+    fn begin(&mut self, trouble: Trouble, rounds: u8) {
+        self.wrong.retain(|(other, _)| *other != trouble);
+        self.wrong.push((trouble, rounds));
+    }
+
+    fn cut(&mut self, state: State, rounds: u8) {
         self.house.proxy.set(state);
-        self.outcome.cuts += 1;
+        match state {
+            State::Silent => self.troubles.silences += 1,
+            _ => self.troubles.breaks += 1,
+        }
+        self.begin(Trouble::Network, rounds);
     }
 
-    fn break_names(&mut self, fault: Fault) {
+    fn break_names(&mut self, fault: Fault, rounds: u8) {
         self.servers.break_names(fault);
-        self.outcome.dns_failures += 1;
+        self.troubles.dns_failures += 1;
+        self.begin(Trouble::Names, rounds);
     }
 
-    fn heal(&self) -> Result<()> {
-        self.house.proxy.set(State::Open);
-        self.servers.mend_names();
-        for disk in &self.house.disks {
-            disk.empty()?;
+    fn fill_disk(&mut self, half: Half, rounds: u8) -> Result<()> {
+        if self.house.disk(half).is_its_own() {
+            self.house.disk(half).fill()?;
+            self.troubles.full_disks += 1;
+            self.begin(Trouble::Disk(half), rounds);
+        }
+        Ok(())
+    }
+
+    fn set_clock(&mut self, half: Half, ahead_seconds: i64, rounds: u8) -> Result<()> {
+        if self.house.clock(half).can_be_set() {
+            self.house.clock(half).set_ahead(ahead_seconds)?;
+            if ahead_seconds > 0 {
+                self.troubles.clocks_forward += 1;
+            } else {
+                self.troubles.clocks_back += 1;
+            }
+            self.begin(Trouble::Clock(half), rounds);
+        }
+        Ok(())
+    }
+
+    /// Ends what has lasted long enough.
+    fn heal(&mut self) -> Result<()> {
+        self.wrong.iter_mut().for_each(|(_, rounds)| *rounds -= 1);
+        let over: Vec<_> = self.wrong.extract_if(.., |(_, rounds)| *rounds == 0).collect();
+        over.into_iter().try_for_each(|(trouble, _)| self.end(trouble))
+    }
+
+    fn heal_all(&mut self) -> Result<()> {
+        let all = std::mem::take(&mut self.wrong);
+        all.into_iter().try_for_each(|(trouble, _)| self.end(trouble))
+    }
+
+    fn end(&self, trouble: Trouble) -> Result<()> {
+        match trouble {
+            Trouble::Network => self.house.proxy.set(State::Open),
+            Trouble::Names => self.servers.mend_names(),
+            Trouble::Disk(half) => self.house.disk(half).empty()?,
+            Trouble::Clock(half) => self.house.clock(half).set_ahead(0)?,
         }
         Ok(())
     }
@@ -200,19 +261,25 @@ impl Troubles {
         sleep(Duration::from_millis(self.chance.u64(..milliseconds_max))).await;
     }
 
-    /// Waits until nothing waits any more in either queue.
+    /// Waits until nothing goes on by itself any more in either queue.
     async fn settle(&self) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
+        let mut given_up = false;
         loop {
-            let mailman = self.house.mailman.queue_list().await?.len();
-            let postoffice = self.house.postoffice.queue_list().await?.len();
-            if mailman + postoffice == 0 {
+            let mailman: usize = under_way(&self.house.mailman).await?.iter().sum();
+            let [full, others] = under_way(&self.house.postoffice).await?;
+            if mailman + full + others == 0 {
                 return Ok(());
+            }
+            if mailman + others == 0 && !given_up {
+                // As an operator would who does not want to wait for days.
+                self.house.postoffice.queue(&["fail", "--state", "deferred"]).await?;
+                given_up = true;
             }
             if Instant::now() > deadline {
                 // What is queued still is a part of the account.
                 eprintln!(
-                    "still queued: {mailman} mails at mailman, {postoffice} at the postoffice"
+                    "recipients on their way still: {mailman} at mailman, {full} and {others} at the postoffice"
                 );
                 return Ok(());
             }

@@ -11,7 +11,10 @@ use hedwig_simulation::{
     names::DOMAINS,
     receivers::{HangUp, Receivers},
 };
+use hedwig_smtp::BoxStream;
 use tokio::{net::TcpListener, sync::Notify, task::JoinSet};
+
+use crate::fragile::fragile;
 
 /// They run until this is dropped.
 pub(crate) struct Servers {
@@ -58,6 +61,10 @@ async fn serve(listener: TcpListener, receivers: Receivers, at_home: bool) {
             let end = Arc::new(Notify::new());
             let told = end.clone();
             let hang_up: HangUp = Arc::new(move || told.notify_one());
+            let stream: BoxStream = match receivers.breaks_off_after() {
+                Some(octets) => Box::new(fragile(stream, octets)),
+                None => Box::new(stream),
+            };
             tokio::select! {
                 // Dropping the other one closes the connection before its reply is written.
                 biased;

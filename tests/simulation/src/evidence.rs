@@ -39,7 +39,8 @@ pub struct Evidence {
     /// Recipients that the postoffice was trying when its power went, once for each time. Its notes of what
     /// is under way are not flushed, so that it may not know of these attempts.
     pub power_went_during: Vec<(MailNumber, Address)>,
-    /// How many damaged places both spools have set aside.
+    /// How many damaged places both spools have set aside, on disks that no power cut has torn. One that did
+    /// may leave the end of a batch without its beginning: that is set aside, and nobody was promised it.
     pub quarantined: u64,
 }
 

@@ -85,7 +85,8 @@ pub(crate) struct Host {
     /// Told when the power goes in the middle of an operation.
     pub(crate) power_cut: Arc<Notify>,
     grouping: Grouping,
-    pub(crate) quarantined: u64,
+    /// Whether a power cut took something of what was not flushed.
+    is_torn: bool,
 }
 
 struct Life {
@@ -118,12 +119,17 @@ impl Host {
             life: None,
             power_cut: Arc::default(),
             grouping,
-            quarantined: 0,
+            is_torn: false,
         }
     }
 
     pub(crate) fn is_alive(&self) -> bool {
         self.life.is_some()
+    }
+
+    /// How many damaged places its spool has set aside for which no power cut is to blame.
+    pub(crate) fn quarantined(&self) -> u64 {
+        self.spool().filter(|_| !self.is_torn).map_or(0, Spool::quarantined)
     }
 
     /// The spool of the daemon that runs.
@@ -150,6 +156,7 @@ impl Host {
             Ok(spool) => spool,
             Err(error) => {
                 self.chronicle.note(format_args!("{:?} cannot start: {error}", self.node));
+                self.chronicle.count("starts that failed");
                 return false;
             }
         };
@@ -158,8 +165,15 @@ impl Host {
         let mut tasks = JoinSet::new();
         let start = Start { card, spool: spool.clone(), clock: self.clock.clone() };
         compose(start, &mut tasks);
-        self.life = Some(Life { alive, spool, _tasks: tasks });
         self.chronicle.note(format_args!("{:?} starts", self.node));
+        if spool.quarantined() > 0 {
+            let names = self.disk.names();
+            let aside: Vec<_> = names.iter().filter(|n| n.starts_with("quarantine")).collect();
+            self.chronicle.note(format_args!("{:?}: set aside: {aside:?}", self.node));
+            self.chronicle.count("starts with something set aside");
+        }
+        self.life = Some(Life { alive, spool, _tasks: tasks });
+        self.chronicle.count("starts");
         true
     }
 
@@ -169,19 +183,30 @@ impl Host {
         self.chronicle.note(format_args!("{:?} ends: {crash:?}", self.node));
         life.alive.send_replace(false);
         self.network.unplug(self.node);
-        self.quarantined += life.spool.quarantined();
         // What the dead may still do, a task that nobody waits for, say, it does to this old disk.
         self.disk = match crash {
             Crash::Kill => self.disk.after_kill(),
             Crash::PowerCut => {
                 let kept = chance.u8(..4);
                 let part = chance.f64();
-                self.disk.after_power_cut(|unflushed| match (kept, unflushed) {
-                    (0, _) => Kept::Nothing,
-                    (2, Unflushed::Bytes(_, bytes)) => Kept::First((bytes as f64 * part) as usize),
-                    // A later write may be there while an earlier one is not.
-                    (3, _) if chance.f64() > part => Kept::Nothing,
-                    _ => Kept::All,
+                let (chronicle, is_torn) = (self.chronicle.clone(), &mut self.is_torn);
+                self.disk.after_power_cut(|unflushed| {
+                    let kept = match (kept, unflushed) {
+                        (0, _) => Kept::Nothing,
+                        (2, Unflushed::Bytes(_, bytes)) => {
+                            Kept::First((bytes as f64 * part) as usize)
+                        }
+                        // A later write may be there while an earlier one is not.
+                        (3, _) if chance.f64() > part => Kept::Nothing,
+                        _ => Kept::All,
+                    };
+                    *is_torn |= kept != Kept::All;
+                    chronicle.count(match kept {
+                        Kept::Nothing => "unflushed pieces lost in a power cut",
+                        Kept::All => "unflushed pieces kept in a power cut",
+                        _ => "unflushed pieces torn in a power cut",
+                    });
+                    kept
                 })
             }
         };
@@ -192,11 +217,15 @@ impl Host {
         let (network, node, power_cut) =
             (self.network.clone(), self.node, Arc::clone(&self.power_cut));
         let alive = self.life.as_ref().map(|life| life.alive.clone());
+        let chronicle = self.chronicle.clone();
         let mut operations = 0;
         self.disk.plan(move |operation: Operation<'_>| match trouble {
             DiskTrouble::Full => {
                 let grows = matches!(operation.kind, OperationKind::Append | OperationKind::Create);
-                grows.then_some(Fault::Fail(Errno::NOSPC.raw_os_error()))
+                grows.then(|| {
+                    chronicle.count("writes refused by a full disk");
+                    Fault::Fail(Errno::NOSPC.raw_os_error())
+                })
             }
             DiskTrouble::Error => {
                 let once = operations == 0
@@ -207,11 +236,18 @@ impl Host {
                 } else {
                     Fault::Fail(Errno::IO.raw_os_error())
                 };
-                once.then_some(fault)
+                once.then(|| {
+                    chronicle.count("writes and flushes that failed");
+                    fault
+                })
             }
             DiskTrouble::PowerCut(at) => {
                 operations += u64::from(operation.kind.changes());
-                (operations > at).then(|| {
+                let goes = operations > at;
+                if operations == at + 1 && operation.kind.changes() {
+                    chronicle.count("power cuts in the middle of an operation");
+                }
+                goes.then(|| {
                     // Nobody hears of it.
                     if let Some(alive) = &alive {
                         alive.send_replace(false);

@@ -160,6 +160,7 @@ impl Network {
         let (here, near) = duplex(WINDOW_BYTES);
         let (there, far) = duplex(WINDOW_BYTES);
         let link = self.link([from, host], near, far);
+        self.0.chronicle.count("connections");
         let breaker = Breaker { network: self.clone(), link };
         let port = 1024 + u16::try_from(link % 60_000).unwrap_or(0);
         let incoming = Incoming { stream: there, client: from.address(port), breaker };
@@ -197,11 +198,16 @@ impl Network {
         let task = tokio::spawn(async move {
             let mut piece = vec![0; WINDOW_BYTES];
             while let Ok(length @ 1..) = reader.read(&mut piece).await {
-                let latency = network.lock().weather.latency(&mut chance);
+                let weather = network.lock().weather;
+                let latency = weather.latency(&mut chance);
+                if latency > weather.latency_max {
+                    network.0.chronicle.count("pieces delayed up to a thousand times as long");
+                }
                 sleep(latency).await;
                 network.while_cut(ends).await;
                 if pieces_left == Some(0) {
                     network.0.chronicle.note(format_args!("link {link} {ends:?} breaks off"));
+                    network.0.chronicle.count("connections that broke off in the middle");
                     network.break_link(link);
                     return;
                 }

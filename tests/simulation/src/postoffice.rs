@@ -1,12 +1,18 @@
 //! The postoffice, of its own parts.
 
-use std::{future::IntoFuture, io, net::SocketAddr};
+use std::{
+    collections::BTreeSet,
+    future::IntoFuture,
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use hedwig_daemon::{
     Metrics, configure,
     settings::{Settings, Sources},
 };
-use hedwig_envelope::{BoxError, MailId};
+use hedwig_envelope::{BoxError, ChangeLayer, Mail, MailId};
 use hedwig_mx::{Mx, Resolver};
 use hedwig_postoffice::{Postoffice, SCOPE, accepting, delivering};
 use hedwig_smtp::BoxStream;
@@ -16,6 +22,7 @@ use tokio::{io::DuplexStream, sync::mpsc, task::JoinSet};
 use tower::{Layer, service_fn, util::BoxCloneSyncService};
 
 use crate::{
+    chronicle::Chronicle,
     host::{StampLayer, Start},
     names::Directory,
     network::{Incoming, Node},
@@ -24,7 +31,7 @@ use crate::{
 pub(crate) const HTTP_PORT: u16 = 8025;
 
 /// Starts it: what `hedwig_postoffice`'s own `serve` does, with connections and names in memory.
-pub(crate) fn compose(start: Start, names: Directory, tasks: &mut JoinSet<()>) {
+pub(crate) fn compose(start: Start, names: Directory, handed_over: Keys, tasks: &mut JoinSet<()>) {
     let Start { card, spool, clock } = start;
     let environment = [
         ("CONFIG", "/dev/null"),
@@ -54,6 +61,7 @@ pub(crate) fn compose(start: Start, names: Directory, tasks: &mut JoinSet<()>) {
 
     let metrics = Metrics::new();
     let mail = StampLayer(clock).layer(accepting(&configuration, &metrics, spool.clone()));
+    let mail = ChangeLayer::new(move |mail: &mut Mail| handed_over.see(mail)).layer(mail);
     let asked = spool.clone();
     let tracker = service_fn(move |id: MailId| {
         let spool = asked.clone();
@@ -66,6 +74,31 @@ pub(crate) fn compose(start: Start, names: Directory, tasks: &mut JoinSet<()>) {
     let options = configuration.delivery.courier(&configuration.hostname);
     let delivering = delivering(configuration.road.keys.clone().into(), &metrics, mx);
     tasks.spawn(Courier::new(spool, delivering, options).run(std::future::pending()));
+}
+
+/// The keys under which mails were handed over so far. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct Keys {
+    seen: Arc<Mutex<BTreeSet<String>>>,
+    chronicle: Chronicle,
+}
+
+impl Keys {
+    pub(crate) fn new(chronicle: Chronicle) -> Self {
+        Self { seen: Arc::default(), chronicle }
+    }
+
+    /// Counts a mail whose key was there before: it was handed over once more.
+    fn see(&self, mail: &Mail) {
+        let Some(key) = &mail.origin.idempotency_key else { return };
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = seen.insert(key.as_str().to_owned());
+        self.chronicle.count(if is_new {
+            "mails handed over for the first time"
+        } else {
+            "mails handed over once more"
+        });
+    }
 }
 
 /// Where requests come in.

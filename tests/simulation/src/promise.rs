@@ -30,7 +30,7 @@ pub enum Breach {
     SaidFailed(MailNumber, Address),
     /// A copy is not what was sent.
     Changed(MailNumber, Address),
-    /// A spool has set a damaged place aside.
+    /// A spool has set a damaged place aside, and its disk never lost power.
     Quarantined(u64),
     /// The postoffice took one mail under several ids.
     HopRepeated(MailNumber, BTreeSet<String>),
@@ -38,6 +38,23 @@ pub enum Breach {
     TooManyCopies(MailNumber, Address, Count),
     /// A copy of a mail that nobody has sent.
     OutOfNothing(MailNumber, Address),
+}
+
+impl Breach {
+    /// The mail to which it happened; nothing for damage to a whole spool.
+    #[must_use]
+    pub fn mail(&self) -> Option<MailNumber> {
+        match self {
+            Self::Quarantined(_) => None,
+            Self::Lost(number, _)
+            | Self::SaidDelivered(number, _)
+            | Self::SaidFailed(number, _)
+            | Self::Changed(number, _)
+            | Self::HopRepeated(number, _)
+            | Self::TooManyCopies(number, _, _)
+            | Self::OutOfNothing(number, _) => Some(*number),
+        }
+    }
 }
 
 /// What is known of one recipient.

@@ -23,9 +23,11 @@ use crate::{
 /// This one is refused always, by every server.
 pub(crate) const NOBODY: &str = "nobody";
 /// This one is deferred always, until its mail is given up.
-pub(crate) const FULL: &str = "full";
+pub const FULL: &str = "full";
 /// Longer than a client waits for the reply to a content (RFC 5321 §4.5.3.2.6).
 const TOO_LONG: Duration = Duration::from_mins(15);
+/// A connection breaks off after so many octets at most: within the first mail, or the second.
+const OCTETS_MAX: u64 = 6000;
 
 /// One step in so many goes wrong; 0 is never.
 #[derive(Clone, Copy, Debug, Default)]
@@ -90,6 +92,16 @@ impl Receivers {
         lock(&self.moods).0 = Moods::default();
     }
 
+    /// After how many octets a new connection breaks off, in the middle of whatever is said, if it does.
+    #[must_use]
+    pub fn breaks_off_after(&self) -> Option<u64> {
+        if !self.goes_wrong() {
+            return None;
+        }
+        self.chronicle.count("connections to receivers that broke off at some octet");
+        Some(lock(&self.moods).1.u64(..OCTETS_MAX))
+    }
+
     /// Serves one client of a server; that of the senders' own domain takes reports.
     pub async fn serve(
         self,
@@ -114,11 +126,13 @@ impl Receivers {
                 NOBODY => Reply::with_status(550, Status::permanent(1, 1), "No such user"),
                 FULL => Reply::with_status(452, Status::transient(2, 2), "The mailbox is full"),
                 _ if self.goes_wrong() => {
+                    self.chronicle.count("recipients that a receiver deferred");
                     Reply::with_status(450, Status::transient(2, 0), "Not this one now")
                 }
                 _ => question.yes(),
             },
             Question::Connect { .. } | Question::Mail { .. } if self.goes_wrong() => {
+                self.chronicle.count("greetings and senders refused as too busy");
                 Reply::with_status(421, Status::transient(3, 2), "Too busy")
             }
             _ => question.yes(),
@@ -134,6 +148,14 @@ impl Receivers {
         let sender = mail.envelope.sender.to_string();
         let to: Vec<_> = mail.envelope.recipients.iter().map(|r| r.address.as_str()).collect();
         self.chronicle.note(format_args!("{deed:?}: {sender} to {}", to.join(" ")));
+        self.chronicle.count(match deed {
+            Deed::Take => "mails that a receiver took, and said so",
+            Deed::Defer => "mails deferred by a receiver",
+            Deed::Refuse => "mails refused by a receiver",
+            Deed::HangUpBefore => "connections a receiver closed before it took a mail",
+            Deed::HangUpAfter => "connections a receiver closed after it took a mail",
+            Deed::TakeAndSayNothing => "mails a receiver took and did not answer",
+        });
         if matches!(deed, Deed::Take | Deed::HangUpAfter | Deed::TakeAndSayNothing) {
             self.keep(&mail);
         }

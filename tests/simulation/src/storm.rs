@@ -120,11 +120,17 @@ impl Storm {
                     _ => (Node::Mailman, Node::Postoffice),
                 };
                 world.chronicle.note(format_args!("cut: {cut:?}"));
+                world.chronicle.count(match cut.1 {
+                    Node::Receiver(_) => "partitions: postoffice and a receiver",
+                    Node::Mailman => "partitions: clients and mailman",
+                    _ => "partitions: mailman and postoffice",
+                });
                 world.network.cut(cut.0, cut.1);
                 self.later(Remedy::Mend(cut.0, cut.1));
             }
             8 => {
                 world.chronicle.note("DNS is out of reach");
+                world.chronicle.count("DNS out of reach");
                 world.names.set_reachable(false);
                 self.later(Remedy::Names);
             }
@@ -134,6 +140,12 @@ impl Storm {
                 let host = host(world, half);
                 host.clock.set_ahead(ahead);
                 let node = host.node;
+                let forward = ahead.is_positive();
+                world.chronicle.count(if forward {
+                    "clocks set forward"
+                } else {
+                    "clocks set back"
+                });
                 world.chronicle.note(format_args!("{node:?}: the clock is set {ahead:?} ahead"));
                 self.later(Remedy::Clock(half));
             }
@@ -150,8 +162,8 @@ impl Storm {
         let host = host(world, half);
         host.crash(crash, &mut self.chance);
         match crash {
-            Crash::Kill => world.kills += 1,
-            Crash::PowerCut => world.power_cuts += 1,
+            Crash::Kill => world.chronicle.count("daemons killed"),
+            Crash::PowerCut => world.chronicle.count("power cuts"),
         }
         self.later(Remedy::Start(half));
     }
@@ -163,7 +175,7 @@ impl Storm {
         }
         host.trouble(trouble);
         let node = host.node;
-        world.disk_troubles += 1;
+        world.chronicle.count("disks that begin to fill, fail or lose their power");
         world.chronicle.note(format_args!("{node:?}: disk trouble: {trouble:?}"));
         self.later(Remedy::Heal(half));
     }

@@ -15,14 +15,14 @@ use tokio::{
 };
 
 use crate::{
-    chronicle::Chronicle,
+    chronicle::{Chronicle, Counts},
     clients::Client,
     evidence::{Evidence, number_of},
     host::{Crash, Host},
     mailman,
     names::{Directory, RECEIVERS},
     network::{Network, Node},
-    postoffice,
+    postoffice::{self, Keys},
     promise::{self, Account, Breach},
     receivers::Receivers,
     storm::{Severity, Storm},
@@ -44,12 +44,8 @@ pub struct Run {
     pub chronicle: Vec<String>,
     /// All that was seen.
     pub evidence: Evidence,
-    /// How many daemons were killed.
-    pub kills: u32,
-    /// How often the power went.
-    pub power_cuts: u32,
-    /// How often a disk was in trouble.
-    pub disk_troubles: u32,
+    /// What went wrong, and what came of it, each with how often.
+    pub counts: Counts,
 }
 
 /// All there is.
@@ -59,11 +55,10 @@ pub(crate) struct World {
     pub(crate) names: Directory,
     pub(crate) mailman: Host,
     pub(crate) postoffice: Host,
-    pub(crate) kills: u32,
-    pub(crate) power_cuts: u32,
-    pub(crate) disk_troubles: u32,
     receivers: Receivers,
     evidence: Arc<Mutex<Evidence>>,
+    /// The keys under which mails came to the postoffice.
+    handed_over: Keys,
 }
 
 /// Runs the simulation of a seed: the same seed does the same.
@@ -125,13 +120,11 @@ impl World {
             mailman: host(Node::Mailman, Grouping::Whole),
             postoffice: host(Node::Postoffice, Grouping::ByDomain),
             names: Directory::default(),
-            kills: 0,
-            power_cuts: 0,
-            disk_troubles: 0,
-            chronicle,
             network,
             receivers,
             evidence,
+            handed_over: Keys::new(chronicle.clone()),
+            chronicle,
         };
         world.start(true);
         world.start(false);
@@ -143,8 +136,8 @@ impl World {
         if mailman {
             return self.mailman.start(mailman::compose);
         }
-        let names = self.names.clone();
-        self.postoffice.start(|start, tasks| postoffice::compose(start, names, tasks))
+        let (names, handed_over) = (self.names.clone(), self.handed_over.clone());
+        self.postoffice.start(|start, tasks| postoffice::compose(start, names, handed_over, tasks))
     }
 
     /// Repairs all, so that what was accepted can go its way.
@@ -200,18 +193,26 @@ impl World {
         {
             let Some(spool) = host.spool() else { continue };
             *list = spool.list(&all).await.expect("the index in memory can be read");
-            evidence.quarantined += host.quarantined + spool.quarantined();
+            evidence.quarantined += host.quarantined();
         }
+        self.chronicle.count_many("mails sent by clients", evidence.submissions.len() as u64);
+        self.chronicle.count_many("attempts marked ambiguous", ambiguous(&evidence));
+        self.chronicle
+            .count_many("reports that reached their senders", evidence.reports.len() as u64);
         Run {
             seed,
             verdict: promise::check(&evidence),
+            counts: self.chronicle.counts(),
             chronicle: self.chronicle.take(),
             evidence,
-            kills: self.kills,
-            power_cuts: self.power_cuts,
-            disk_troubles: self.disk_troubles,
         }
     }
+}
+
+fn ambiguous(evidence: &Evidence) -> u64 {
+    let recipients = evidence.postoffice.iter().flat_map(|mail| &mail.recipients);
+    let attempts = recipients.flat_map(|recipient| &recipient.attempts);
+    attempts.filter(|attempt| attempt.ambiguous).count() as u64
 }
 
 /// How many recipients wait there for something that will come by itself.
