@@ -130,7 +130,7 @@ impl fmt::Display for Outcome {
         match &self.verdict {
             Ok(account) => {
                 let exact = account.sum() == account.accepted;
-                write!(f, "{account}the sum is {}\n", if exact { "exact" } else { "WRONG" })
+                writeln!(f, "{account}the sum is {}", if exact { "exact" } else { "WRONG" })
             }
             Err(breaches) => {
                 writeln!(f, "the promise was broken: {breaches:#?}")?;
