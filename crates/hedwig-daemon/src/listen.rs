@@ -1,6 +1,52 @@
-use std::{fmt, io, net::SocketAddr};
+use std::{fmt, io, net::SocketAddr, path::PathBuf, str::FromStr};
 
 use tokio::net::TcpListener;
+
+/// Where a listener may be: `127.0.0.1:25`, or `unix:` and an absolute path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// An IP address and a port.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+impl ListenAddress {
+    /// Whether only programs on this host can connect to it.
+    #[must_use]
+    pub fn is_for_this_host(&self) -> bool {
+        match self {
+            Self::Tcp(address) => address.ip().is_loopback(),
+            Self::Unix(_) => true,
+        }
+    }
+}
+
+impl FromStr for ListenAddress {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        match text.strip_prefix("unix:").map(PathBuf::from) {
+            Some(path) if path.is_absolute() => Ok(Self::Unix(path)),
+            Some(_) => Err(AddressError),
+            None => text.parse().map(Self::Tcp).map_err(|_| AddressError),
+        }
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A text that is no [`ListenAddress`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is an IP address with a port, or unix: and the absolute path of a socket")]
+pub struct AddressError;
 
 /// Binds a listener, and logs where: a port 0 becomes a real one.
 ///
@@ -10,7 +56,7 @@ use tokio::net::TcpListener;
 /// With the address, what the system says, and the way out.
 pub async fn listen(protocol: &str, address: SocketAddr) -> Result<TcpListener, ListenError> {
     let bound = TcpListener::bind(address).await;
-    let listener = bound.map_err(|source| ListenError { address, source })?;
+    let listener = bound.map_err(|source| ListenError::new(ListenAddress::Tcp(address), source))?;
     let address = listener.local_addr().unwrap_or(address);
     tracing::info!(protocol, %address, "listening");
     Ok(listener)
@@ -21,10 +67,11 @@ pub(crate) fn announce(
     protocol: &str,
     socket: std::net::TcpListener,
 ) -> Result<TcpListener, ListenError> {
+    let failed = |address, source| ListenError::new(ListenAddress::Tcp(address), source);
     let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
-    let address = socket.local_addr().map_err(|source| ListenError { address: unknown, source })?;
+    let address = socket.local_addr().map_err(|source| failed(unknown, source))?;
     let listener = socket.set_nonblocking(true).and_then(|()| TcpListener::from_std(socket));
-    let listener = listener.map_err(|source| ListenError { address, source })?;
+    let listener = listener.map_err(|source| failed(address, source))?;
     tracing::info!(protocol, %address, from = "the service manager", "listening");
     Ok(listener)
 }
@@ -32,14 +79,24 @@ pub(crate) fn announce(
 /// Why an address cannot be listened on.
 #[derive(Debug)]
 pub struct ListenError {
-    address: SocketAddr,
+    address: ListenAddress,
     source: io::Error,
+}
+
+impl ListenError {
+    pub(crate) fn new(address: ListenAddress, source: io::Error) -> Self {
+        Self { address, source }
+    }
 }
 
 impl fmt::Display for ListenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (address, port) = (self.address, self.address.port());
-        write!(f, "cannot listen on {address}: {}", self.source)?;
+        write!(f, "cannot listen on {}: {}", self.address, self.source)?;
+        let address = match &self.address {
+            ListenAddress::Tcp(address) => address,
+            ListenAddress::Unix(_) => return self.write_way_out_of_path(f),
+        };
+        let port = address.port();
         match self.source.kind() {
             io::ErrorKind::PermissionDenied => write!(
                 f,
@@ -56,6 +113,19 @@ impl fmt::Display for ListenError {
             io::ErrorKind::AddrNotAvailable => {
                 write!(f, "; this host does not have the address {}", address.ip())
             }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl ListenError {
+    fn write_way_out_of_path(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.source.kind() {
+            io::ErrorKind::NotFound => write!(f, "; make its directory first"),
+            io::ErrorKind::PermissionDenied => {
+                write!(f, "; this daemon's user must be able to write in its directory")
+            }
+            io::ErrorKind::AddrInUse => write!(f, "; stop that one or choose another path"),
             _ => Ok(()),
         }
     }
@@ -79,9 +149,19 @@ mod tests {
     }
 
     #[test]
+    fn an_address_comes_back_as_it_was_written() {
+        for text in ["127.0.0.1:25", "[::1]:25", "unix:/run/hedwig/smtp.sock"] {
+            assert_eq!(text.parse::<ListenAddress>().unwrap().to_string(), text);
+        }
+        for text in ["", "25", "127.0.0.1", "unix:", "unix:smtp.sock", "/run/smtp.sock"] {
+            assert_eq!(text.parse::<ListenAddress>(), Err(AddressError), "{text}");
+        }
+    }
+
+    #[test]
     fn a_privileged_port_is_told_with_the_way_out() {
         let source = io::ErrorKind::PermissionDenied.into();
-        let error = ListenError { address: "127.0.0.1:25".parse().unwrap(), source }.to_string();
+        let error = ListenError::new("127.0.0.1:25".parse().unwrap(), source).to_string();
         assert!(error.contains("127.0.0.1:2525") && error.contains("CAP_NET_BIND"), "{error}");
     }
 }

@@ -11,7 +11,7 @@ use hedwig_daemon::{
     AcceptingLayer, AttemptsLayer, Failure, HopLimitLayer, Metrics, Parts, ServiceManager, Stop,
     admin,
     control::{Control, serve_control},
-    spool,
+    listen_unix, spool,
 };
 use hedwig_envelope::{BoxError, ChangeLayer, MailService, adding_received};
 use hedwig_smtp::ServerOptions;
@@ -86,18 +86,26 @@ pub(crate) async fn serve(
     let control = serve_control(&configuration.spool.directory, control, stop.requested());
     parts.start_sure("control socket", control.map_err(Failure::try_again)?);
     for listener in &configuration.listeners {
-        let sockets = manager.listeners(&listener.name, &listener.addresses).await;
+        let (door, options) = (&configuration.front_door, smtp_options(&configuration));
+        let sockets = manager.listeners(&listener.name, &listener.tcp()).await;
         for socket in sockets.map_err(Failure::configuration)? {
             let address = socket.local_addr().map_err(Failure::try_again)?;
-            let server = listener.serve(
-                (socket, address),
-                &configuration.front_door,
-                smtp_options(&configuration),
-                &counts,
-                mail.clone(),
-            );
+            let socket = (socket, address.ip().is_loopback());
+            let server = listener.serve(socket, door, options.clone(), &counts, mail.clone());
             let server = server.with_graceful_shutdown(stop.requested());
             parts.start("SMTP listener", server.into_future());
+        }
+        for path in listener.paths() {
+            let socket = listen_unix(&listener.name, path, listener.mode.0);
+            let (socket, remove) = socket.map_err(Failure::configuration)?;
+            let socket = (socket, true);
+            let server = listener.serve(socket, door, options.clone(), &counts, mail.clone());
+            let server = server.with_graceful_shutdown(stop.requested());
+            parts.start("SMTP listener", async move {
+                let served = server.await;
+                drop(remove);
+                served
+            });
         }
     }
     let listeners = manager.listeners("admin", configuration.admin.as_slice()).await;

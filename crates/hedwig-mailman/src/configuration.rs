@@ -92,6 +92,7 @@ pub static SCOPE: Scope = Scope {
         &settings::PER_SENDER,
         &settings::PER_USER,
         &settings::NAMED_LISTEN,
+        &settings::MODE,
         &settings::PROTOCOL,
         &settings::TLS,
         &settings::AUTH,

@@ -30,7 +30,7 @@ use hedwig_spool::Grouping;
 pub use compose::{accepting, handing_over, picking_up};
 pub use configuration::{Configuration, SCOPE};
 pub use front_door::FrontDoor;
-pub use listener::{Authentication, LineEndingChoice, Listener, Rules, TlsMode};
+pub use listener::{Authentication, LineEndingChoice, Listener, Rules, SocketMode, TlsMode};
 pub use network::{Network, NetworkError};
 pub use rate::{Rate, RateError};
 pub use rates::{Limit, Rates, rate_policy};

@@ -3,12 +3,13 @@
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
+    path::Path,
     str::FromStr,
 };
 
+use hedwig_daemon::ListenAddress;
 use hedwig_envelope::{ChangeLayer, MailService};
 use hedwig_smtp::{Dialect, LineEndings, Policy, ServerOptions, server::Serve};
-use tokio::net::TcpListener;
 use tower::Layer;
 
 use crate::{Clients, FrontDoor, Rates, Senders, counts::Counts, rate_policy, relay_policy};
@@ -17,10 +18,12 @@ use crate::{Clients, FrontDoor, Rates, Senders, counts::Counts, rate_policy, rel
 #[derive(Clone, Debug)]
 pub struct Listener {
     /// Its name: `smtp` and `smtps` for those of `[smtp] listen` and `[tls] listen`, or the operator's own. A socket of
-    /// this name that the service manager hands over is used in the place of the addresses.
+    /// this name that the service manager hands over is used in the place of the addresses, except for Unix sockets.
     pub name: String,
     /// Its addresses.
-    pub addresses: Vec<SocketAddr>,
+    pub addresses: Vec<ListenAddress>,
+    /// The permissions of those of its addresses that are Unix sockets.
+    pub mode: SocketMode,
     /// SMTP or LMTP.
     pub protocol: Dialect,
     /// When TLS begins.
@@ -80,22 +83,40 @@ impl Listener {
     /// Whether only programs on this host can connect, and none that lets others in.
     #[must_use]
     pub fn is_for_this_host(&self) -> bool {
-        !self.has_forwarders() && self.addresses.iter().all(|address| address.ip().is_loopback())
+        !self.has_forwarders() && self.addresses.iter().all(ListenAddress::is_for_this_host)
     }
 
     fn has_forwarders(&self) -> bool {
         !(self.proxies.is_empty() && self.xclients.is_empty())
     }
 
-    /// A server for a socket of this listener at this address. `options` are those that all listeners share.
-    pub(crate) fn serve(
+    /// Its addresses but for the Unix sockets.
+    pub(crate) fn tcp(&self) -> Vec<SocketAddr> {
+        let tcp = |address: &ListenAddress| match address {
+            ListenAddress::Tcp(address) => Some(*address),
+            ListenAddress::Unix(_) => None,
+        };
+        self.addresses.iter().filter_map(tcp).collect()
+    }
+
+    /// Its Unix sockets.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.addresses.iter().filter_map(|address| match address {
+            ListenAddress::Tcp(_) => None,
+            ListenAddress::Unix(path) => Some(path.as_path()),
+        })
+    }
+
+    /// A server for a socket of this listener, which perhaps only this host's programs can reach. `options` are those
+    /// that all listeners share.
+    pub(crate) fn serve<L: hedwig_smtp::server::Listener, S: MailService>(
         &self,
-        (socket, address): (TcpListener, SocketAddr),
+        (socket, is_for_this_host): (L, bool),
         door: &FrontDoor,
         options: ServerOptions,
         counts: &Counts,
-        service: impl MailService,
-    ) -> Serve<impl Policy, impl MailService> {
+        service: S,
+    ) -> Serve<impl Policy, impl MailService, L> {
         let rules = &self.rules;
         let policy = relay_policy(rules.clients.clone());
         let policy =
@@ -106,9 +127,7 @@ impl Listener {
             protocol: self.protocol,
             content_bytes_max: rules.content_bytes_max,
             recipients_max: rules.recipients_max,
-            line_endings: rules
-                .line_endings
-                .at(address.ip().is_loopback() && !self.has_forwarders()),
+            line_endings: rules.line_endings.at(is_for_this_host && !self.has_forwarders()),
             // The default sender takes the place of whoever is at a name that the world does not know.
             sender_home_domain: has_default.then(|| "localhost".to_owned()),
             authentication_in_clear_text: rules.authentication_in_clear_text,
@@ -160,6 +179,9 @@ impl Listener {
                 rules.rates
             ),
         ];
+        if self.paths().next().is_some() {
+            lines.push(format!("  its Unix sockets have the mode {}", self.mode));
+        }
         for (how, addresses) in [("PROXY", &self.proxies), ("XCLIENT", &self.xclients)] {
             if !addresses.is_empty() {
                 let addresses = join(&mut addresses.iter().map(ToString::to_string));
@@ -215,6 +237,26 @@ impl FromStr for Authentication {
             "required" => Ok(Self::Required),
             _ => Err("authentication is none, offered or required"),
         }
+    }
+}
+
+/// The permissions of a Unix socket, in octal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketMode(pub u32);
+
+impl fmt::Display for SocketMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04o}", self.0)
+    }
+}
+
+impl FromStr for SocketMode {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let is_octal = text.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
+        let mode = u32::from_str_radix(text, 8).ok().filter(|mode| is_octal && *mode <= 0o777);
+        mode.map(Self).ok_or("a mode is three octal digits, perhaps with a 0 before them")
     }
 }
 

@@ -52,7 +52,7 @@ pub(crate) static PER_USER: Setting = Setting::text("rates", "per_user", "N/TIME
 /// The addresses of a named listener.
 pub(crate) static NAMED_LISTEN: Setting = Setting::list("listener", "listen", "ADDR")
     .named()
-    .help("Take mail at these addresses too, by rules of their own")
+    .help("Take mail at these addresses too, by rules of their own; one may be unix:/absolute/path")
     .example("172.17.0.1:25");
 pub(crate) static PROTOCOL: Setting = Setting::text("listener", "protocol", "smtp|lmtp")
     .named()
@@ -64,6 +64,10 @@ pub(crate) static TLS: Setting = Setting::text("listener", "tls", "none|starttls
 pub(crate) static AUTH: Setting = Setting::text("listener", "auth", "none|offered|required")
     .named()
     .help("Whether users may, or must, authenticate; offered if there are users");
+pub(crate) static MODE: Setting = Setting::text("listener", "mode", "OCTAL")
+    .named()
+    .help("The permissions of Unix sockets among them; whoever may write there may send anywhere")
+    .default("0660");
 pub(crate) static PROXIES: Setting = Setting::list("listener", "proxies", "ADDRESS")
     .named()
     .help(

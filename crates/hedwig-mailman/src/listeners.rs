@@ -7,16 +7,19 @@ use std::{
     sync::Arc,
 };
 
-use hedwig_daemon::settings::{Reading, Size};
+use hedwig_daemon::{
+    ListenAddress,
+    settings::{Reading, Size},
+};
 use hedwig_envelope::Address;
 use hedwig_smtp::Dialect;
 
 use crate::{
     Authentication, Clients, FrontDoor, Listener, Network, OtherSenders, Rates, Rules, SenderRule,
-    Senders, TlsMode,
+    Senders, SocketMode, TlsMode,
     front_door::USERS_FILE,
     listener_settings::{
-        AUTH, Keys, LISTEN, NAMED_LISTEN, OF_ALL, OF_ONE, PROTOCOL, PROXIES, TLS, TLS_LISTEN,
+        AUTH, Keys, LISTEN, MODE, NAMED_LISTEN, OF_ALL, OF_ONE, PROTOCOL, PROXIES, TLS, TLS_LISTEN,
         XCLIENTS,
     },
 };
@@ -38,7 +41,8 @@ pub(crate) fn read(
         door.users.as_ref().map_or(Authentication::None, |_| Authentication::Offered);
     let listener = |name: &str, addresses: Vec<SocketAddr>, tls| Listener {
         name: name.to_owned(),
-        addresses,
+        addresses: addresses.into_iter().map(ListenAddress::Tcp).collect(),
+        mode: SocketMode(0o660),
         protocol: Dialect::Smtp,
         tls,
         authentication,
@@ -65,7 +69,8 @@ fn read_named(
     door: &FrontDoor,
     domain: &str,
 ) -> Option<Listener> {
-    let addresses = read.many::<SocketAddr>(&NAMED_LISTEN);
+    let addresses = read.many::<ListenAddress>(&NAMED_LISTEN);
+    let mode = read.one::<SocketMode>(&MODE);
     let protocol = read.one::<Protocol>(&PROTOCOL);
     let tls = read.optional::<TlsMode>(&TLS);
     let authentication = read.optional::<Authentication>(&AUTH);
@@ -93,6 +98,7 @@ fn read_named(
     let listener = Listener {
         name: name.to_owned(),
         addresses: addresses?,
+        mode: mode?,
         protocol: protocol?.0,
         tls,
         authentication,

@@ -1,14 +1,9 @@
-use std::{
-    future::Future,
-    io,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-};
+use std::{future::Future, io, path::Path};
 
 use hedwig_transport::serve;
-use tokio::net::UnixListener;
 
 use super::{Control, QUEUE_PATH};
+use crate::unix_socket::bind;
 
 /// The name of the control socket in a spool's directory.
 pub const SOCKET_NAME: &str = "control.sock";
@@ -26,32 +21,12 @@ pub fn serve_control(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<impl Future<Output = ()> + Send + 'static> {
     let path = directory.join(SOCKET_NAME);
-    let listener = bind(&path).map_err(|error| {
+    let (listener, remove) = bind(&path, 0o600).map_err(|error| {
         io::Error::new(error.kind(), format!("the control socket {}: {error}", path.display()))
     })?;
-    let remove = RemoveOnDrop(path);
     Ok(async move {
         let router = hedwig_transport::Router::new().route(QUEUE_PATH, control);
         serve(listener, router).with_graceful_shutdown(stop).await;
         drop(remove);
     })
-}
-
-fn bind(path: &Path) -> io::Result<UnixListener> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
-}
-
-struct RemoveOnDrop(PathBuf);
-
-impl Drop for RemoveOnDrop {
-    fn drop(&mut self) {
-        // Left behind, it would do no harm: nobody answers there.
-        let _ = std::fs::remove_file(&self.0);
-    }
 }

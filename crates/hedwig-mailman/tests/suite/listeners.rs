@@ -38,7 +38,8 @@ fn check_tells_the_rules_of_each_listener() {
          other_senders = 'rewrite'\ndefault_sender = 'app@example.org'\n\
          size_max = '10M'\nrecipients_max = 50\nper_client = '100/h'\nper_user = '10/30s'\n\
          [listener.list]\nlisten = '127.0.0.1:24'\nprotocol = 'lmtp'\n\
-         [listener.front]\nlisten = '127.0.0.1:27'\nproxies = ['192.0.2.1', '2001:db8::1']\nxclients = ['192.0.2.2']\n",
+         [listener.front]\nlisten = '127.0.0.1:27'\nproxies = ['192.0.2.1', '2001:db8::1']\nxclients = ['192.0.2.2']\n\
+         [listener.local]\nlisten = ['unix:/run/hedwig/lmtp.sock', '127.0.0.1:28']\nprotocol = 'lmtp'\nmode = '666'\n",
         &[],
     );
     assert_eq!(code, 0, "{said}");
@@ -57,6 +58,8 @@ fn check_tells_the_rules_of_each_listener() {
             "mail is taken at: 127.0.0.1:27 (SMTP), as listener front",
             "  for others speak, with PROXY: 192.0.2.1, 2001:db8::1",
             "  for others speak, with XCLIENT: 192.0.2.2",
+            "mail is taken at: unix:/run/hedwig/lmtp.sock, 127.0.0.1:28 (LMTP), as listener local",
+            "  its Unix sockets have the mode 0666",
         ],
     );
     assert_eq!(warnings(&said), [""; 0]);
@@ -95,6 +98,7 @@ fn what_cannot_be_meant_is_told_with_the_listener() {
          [listener.smtp]\nlisten = '127.0.0.1:26'\n\
          [listener.d]\nlisten = '127.0.0.1:26'\nother_senders = 'rewrite'\n\
          [listener.f]\nlisten = '127.0.0.1:26'\nproxies = ['192.0.2.0/24']\n\
+         [listener.g]\nlisten = 'unix:smtp.sock'\nmode = '888'\n\
          [listener.e]\nlisten = '127.0.0.1:26'\nper_client = '100'\nprotocol = 'http'\n",
         &[],
     );
@@ -108,12 +112,16 @@ fn what_cannot_be_meant_is_told_with_the_listener() {
             "error: FILE:10: [listener.smtp] listen: the name smtp is taken; choose another",
             "error: FILE:13: [listener.d] other_senders: who shall take their place? Set default_sender too",
             "error: FILE:16: [listener.f] proxies = \"192.0.2.0/24\": invalid IP address syntax; write it like 192.0.2.10",
-            "error: FILE:19: [listener.e] per_client = \"100\": a rate is a number of mails, a slash and a time, as \
+            "error: FILE:18: [listener.g] listen = \"unix:smtp.sock\": it is an IP address with a port, or unix: and the \
+             absolute path of a socket; write it like 172.17.0.1:25",
+            "error: FILE:19: [listener.g] mode = \"888\": a mode is three octal digits, perhaps with a 0 before them; \
+             write it like 0660",
+            "error: FILE:22: [listener.e] per_client = \"100\": a rate is a number of mails, a slash and a time, as \
              100/h or 10/30s; write it like 100/h",
-            "error: FILE:20: [listener.e] protocol = \"http\": a listener speaks smtp or lmtp; write it like smtp",
+            "error: FILE:23: [listener.e] protocol = \"http\": a listener speaks smtp or lmtp; write it like smtp",
         ],
     );
-    assert_eq!(said.lines().count(), 8, "{said}");
+    assert_eq!(said.lines().count(), 10, "{said}");
 }
 
 #[test]

@@ -19,4 +19,5 @@ mod reports;
 mod service_manager;
 mod signatures;
 mod standards;
+mod unix_socket;
 mod verifier;
