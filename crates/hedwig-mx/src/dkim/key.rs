@@ -83,7 +83,7 @@ impl Keys {
 }
 
 /// The text of a TXT record as a zone file has it: one string or several of at most 255 bytes, each in quotes
-/// (RFC 1035 §3.3, §5.1).
+/// (RFC 1035 §3.3, §5.1), all in one line: some programs do not read strings between parentheses.
 #[must_use]
 pub fn txt_strings(text: &str) -> String {
     let quoted = |part: &[u8]| {
@@ -95,7 +95,7 @@ pub fn txt_strings(text: &str) -> String {
         format!("\"{}\"", escaped.collect::<String>())
     };
     let strings: Vec<String> = text.as_bytes().chunks(TXT_STRING_BYTES_MAX).map(quoted).collect();
-    format!("( {} )", strings.join(" "))
+    strings.join(" ")
 }
 
 fn entries(directory: &Path) -> Result<Vec<PathBuf>, KeyError> {
@@ -275,8 +275,8 @@ mod tests {
 
     #[test]
     fn a_text_is_cut_and_escaped_for_a_zone_file() {
-        assert_eq!(txt_strings("v=spf1 -all"), "( \"v=spf1 -all\" )");
-        assert_eq!(txt_strings("a\"b\\ü"), "( \"a\\\"b\\\\\\195\\188\" )");
+        assert_eq!(txt_strings("v=spf1 -all"), "\"v=spf1 -all\"");
+        assert_eq!(txt_strings("a\"b\\ü"), "\"a\\\"b\\\\\\195\\188\"");
         let long = txt_strings(&"x".repeat(300));
         let parts: Vec<usize> = long.split('"').map(str::len).filter(|n| *n > 2).collect();
         assert_eq!(parts, [255, 45]);

@@ -174,8 +174,8 @@ fn keys_are_found_by_domain_and_selector() {
     assert_eq!(text.strip_prefix("v=DKIM1; k=ed25519; p=").unwrap().len(), 44);
     for key in keys.for_domain("example.org") {
         let (line, (name, text)) = (key.zone_line(), key.dns_record());
-        let strings = line.strip_prefix(&format!("{name}. IN TXT ( \"")).unwrap();
-        let strings = strings.strip_suffix("\" )").unwrap().split("\" \"").collect::<Vec<_>>();
+        let strings = line.strip_prefix(&format!("{name}. IN TXT \"")).unwrap();
+        let strings = strings.strip_suffix('"').unwrap().split("\" \"").collect::<Vec<_>>();
         assert!(strings.iter().all(|string| string.len() <= 255), "{line}");
         assert_eq!(strings.concat(), text);
     }

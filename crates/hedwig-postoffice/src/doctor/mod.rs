@@ -28,7 +28,7 @@ use hedwig_envelope::BoxError;
 use tokio::time::timeout;
 
 use crate::{Postoffice, init::domain_name};
-use finding::{Finding, Findings};
+use finding::{Finding, Findings, Level};
 use patient::{Patient, Probes};
 
 /// The command `doctor`.
@@ -123,40 +123,49 @@ fn examine(
 
 /// All checks, side by side; what they found, in their order.
 async fn all(patient: &Patient, named: &[String]) -> Vec<Finding> {
-    let mut domains = named.to_vec();
-    if domains.is_empty() {
-        domains = patient.domains();
-    }
-    let left_out = domains.split_off(domains.len().min(DOMAINS_MAX.max(named.len())));
-    let mut checks: Vec<Check<'_>> = vec![
+    let mut findings = together(vec![
         bounded("spool", host::spool(patient)),
         bounded("disk", host::disk(patient)),
         bounded("daemon", host::daemon(patient)),
-        bounded("clock", clock::check(patient)),
-        bounded("dnssec", network::dnssec(patient)),
-    ];
+        bounded("name server", network::name_server(patient)),
+    ])
+    .await;
+    let is_deaf = findings.last().is_some_and(|finding| finding.level == Level::Fail);
+    if is_deaf {
+        let found =
+            "clock, names, addresses and domains were not looked at, for no name server answers";
+        findings.push(Finding::fail("the rest", found, "Mend that first."));
+        return findings;
+    }
+    let mut domains = if named.is_empty() { patient.domains() } else { named.to_vec() };
+    let left_out = domains.split_off(domains.len().min(DOMAINS_MAX.max(named.len())));
+    let mut checks = vec![bounded("clock", clock::check(patient))];
     checks.extend(names::checks(patient));
     checks.extend(network::port25(patient));
     checks.extend(spf::of_hosts(patient, &domains));
     for domain in &domains {
-        checks.push(bounded("mx", domain::mx(patient, domain)));
-        checks.push(bounded("spf", spf::of_domain(patient, domain)));
+        checks.push(bounded(format!("mx {domain}"), domain::mx(patient, domain)));
+        checks.push(bounded(format!("spf {domain}"), spf::of_domain(patient, domain)));
         checks.extend(dkim::checks(patient, domain));
-        checks.push(bounded("dmarc", dmarc::check(patient, domain)));
-        checks.push(bounded("mta-sts", tls::policy(patient, domain)));
-        checks.push(bounded("tlsrpt", tls::reports(patient, domain)));
+        checks.push(bounded(format!("dmarc {domain}"), dmarc::check(patient, domain)));
+        checks.push(bounded(format!("mta-sts {domain}"), tls::policy(patient, domain)));
+        checks.push(bounded(format!("tlsrpt {domain}"), tls::reports(patient, domain)));
     }
-    let mut findings: Vec<Finding> = join_all(checks).await.into_iter().flatten().collect();
+    findings.extend(together(checks).await);
     if domains.is_empty() {
         let advice = "Name one: hedwig-postoffice doctor example.org; for keys, hedwig-postoffice init example.org";
         findings.push(Finding::warn("domain", "none is named and there are no DKIM keys", advice));
     }
-    if !left_out.is_empty() {
+    if let Some(first) = left_out.first() {
         let found = format!("{} more have keys and were not looked at", left_out.len());
-        let advice = format!("Name them: hedwig-postoffice doctor {} ...", left_out[0]);
+        let advice = format!("Name them: hedwig-postoffice doctor {first} ...");
         findings.push(Finding::warn("domain", found, advice));
     }
     findings
+}
+
+async fn together(checks: Vec<Check<'_>>) -> Vec<Finding> {
+    join_all(checks).await.into_iter().flatten().collect()
 }
 
 /// A check that ends in time.

@@ -38,7 +38,10 @@ pub(super) fn checks(patient: &Patient) -> Vec<Check<'_>> {
     }
     for address in &patient.addresses.hidden {
         let found = format!("others do not see {address}, but an address that nothing here tells");
-        let advice = format!("Set {} to it.", OWN_ADDRESSES.name());
+        let advice = format!(
+            "Set {} to it, or take the route away if nothing comes of it.",
+            OWN_ADDRESSES.name()
+        );
         checks.push(done(Finding::warn("addresses", found, advice)));
     }
     if patient.addresses.known.is_empty() && patient.addresses.hidden.is_empty() {

@@ -19,28 +19,34 @@ use crate::init::addresses::Outward;
 /// How long a connection may take to come about, and each answer.
 const STEP_TIME_MAX: Duration = Duration::from_secs(7);
 
-/// Whether answers are validated, on which DANE rests.
-pub(super) async fn dnssec(patient: &Patient) -> Vec<Finding> {
-    let check = "dnssec";
+/// Whether a name server answers, and passes on what DANE rests on.
+pub(super) async fn name_server(patient: &Patient) -> Vec<Finding> {
+    let check = "name server";
+    let advice = "Look at [dns] server or /etc/resolv.conf: without DNS no mail goes out.";
+    let silent = |reason: &dyn std::fmt::Display| {
+        vec![Finding::fail(check, format!("none answers: {reason}"), advice)]
+    };
     vec![match patient.resolver.dnssec().await {
-        DnssecSupport::Validating => Finding::ok(check, "answers are validated"),
-        DnssecSupport::Off => {
-            let advice = "Set [mx] dane to true, unless you mean it so.";
-            Finding::warn(check, "nothing is validated: [mx] dane is false", advice)
-        }
+        DnssecSupport::Validating => Finding::ok(check, "it answers, and passes DNSSEC on"),
         DnssecSupport::NotPassed(reason) => {
             let advice =
                 "Name a server that passes DNSSEC on in [dns] server: unbound on this host, say.";
-            Finding::warn(
-                check,
-                format!("the name server does not pass it on ({reason}): no DANE"),
-                advice,
-            )
+            let found = format!("it does not pass DNSSEC on ({reason}): no DANE");
+            Finding::warn(check, found, advice)
         }
-        DnssecSupport::Unknown(reason) => {
-            let advice = "Look at [dns] server or /etc/resolv.conf: without DNS no mail goes out.";
-            Finding::fail(check, format!("no name server answers: {reason}"), advice)
-        }
+        DnssecSupport::Unknown(reason) => return silent(&reason),
+        // Nobody has this name (RFC 6761 §6.4), and to hear that is an answer.
+        DnssecSupport::Off => match patient.resolver.txt("invalid").await {
+            Err(error) if error.kind.is_transient() => return silent(&error),
+            _ => {
+                let advice = "Set [mx] dane to true, unless you mean it so.";
+                Finding::warn(
+                    check,
+                    "it answers; nothing is validated, for [mx] dane is false",
+                    advice,
+                )
+            }
+        },
     }]
 }
 

@@ -57,7 +57,10 @@ impl Addresses {
                 let hello = source.hello_name.as_deref().unwrap_or(told.hello);
                 found.add(source.address, hello, Some(source.address), told);
             }
+            // In a laboratory, nothing leaves this host but by what the settings name.
+            let is_confined = told.allow_loopback && !told.sources.is_empty();
             if sources.is_empty()
+                && !is_confined
                 && let Some(address) = route(far)
             {
                 found.add(address, told.hello, None, told);
@@ -67,12 +70,13 @@ impl Addresses {
     }
 
     fn add(&mut self, address: IpAddr, hello: &str, bound: Option<IpAddr>, told: &Told<'_>) {
-        let seen: Vec<IpAddr> =
-            if is_public(address) || (told.allow_loopback && address.is_loopback()) {
-                vec![address]
-            } else {
-                told.own.iter().copied().filter(|own| own.is_ipv4() == address.is_ipv4()).collect()
-            };
+        let mut seen = vec![address];
+        if !is_public(address) {
+            seen = told.own.iter().copied().filter(|o| o.is_ipv4() == address.is_ipv4()).collect();
+            if seen.is_empty() && told.allow_loopback && address.is_loopback() {
+                seen.push(address);
+            }
+        }
         if seen.is_empty() {
             self.hidden.push(address);
         }

@@ -193,8 +193,8 @@ mod tests {
         ];
         let expected = [
             "example.org. 3600 IN MX 20 b.example.net.",
-            r#"example.org. 3600 IN TXT ( "v=spf1 ip4:192.0.2.1 ip6:2001:db8::1 -all" )"#,
-            r#"example.org. 3600 IN TXT ( "v=spf1 a:mail.example.org -all" )"#,
+            r#"example.org. 3600 IN TXT "v=spf1 ip4:192.0.2.1 ip6:2001:db8::1 -all""#,
+            r#"example.org. 3600 IN TXT "v=spf1 a:mail.example.org -all""#,
             "mail.example.org. 3600 IN AAAA 2001:db8::1",
             "1.2.0.192.in-addr.arpa. 3600 IN PTR mail.example.org.",
         ];

@@ -8,6 +8,7 @@ mod deferrals;
 mod dependencies;
 mod deploy;
 mod front_ends;
+mod domain;
 mod hostile;
 mod idempotency;
 mod killed_under_load;
