@@ -16,6 +16,7 @@ use hedwig_daemon::{
 use hedwig_envelope::{BoxError, ChangeLayer, MailService, adding_received};
 use hedwig_smtp::ServerOptions;
 use hedwig_spool::{Courier, CourierOptions, CutThrough, Spool};
+use hedwig_transport::Router;
 use tower::{ServiceBuilder, limit::GlobalConcurrencyLimitLayer, load_shed::LoadShedLayer};
 
 use crate::{
@@ -83,7 +84,8 @@ pub(crate) async fn serve(
 
     let mut parts = Parts::new(stop.clone());
     let control = Control::new(spool.clone());
-    let control = serve_control(&configuration.spool.directory, control, stop.requested());
+    let directory = &configuration.spool.directory;
+    let control = serve_control(directory, control, Router::new(), stop.requested());
     parts.start_sure("control socket", control.map_err(Failure::try_again)?);
     for listener in &configuration.listeners {
         let (door, options) = (&configuration.front_door, smtp_options(&configuration));

@@ -5,7 +5,7 @@ use std::{future::IntoFuture, sync::Arc};
 use hedwig_daemon::{
     AcceptingLayer, AttemptsLayer, Failure, HopLimitLayer, Metrics, Parts, ServiceManager, Stop,
     admin,
-    control::{Control, serve_control},
+    control::{Control, EXPLAIN_PATH, Guard, serve_control},
     spool,
 };
 use hedwig_envelope::{BoxError, ChangeLayer, MailId, MailService, adding_received};
@@ -20,7 +20,7 @@ use tower::{
     ServiceBuilder, limit::GlobalConcurrencyLimitLayer, load_shed::LoadShedLayer, service_fn,
 };
 
-use crate::{Configuration, keys::keep_current};
+use crate::{Configuration, explain::Explainer, keys::keep_current};
 
 /// Takes a mail: when this has answered, it is on stable storage.
 pub fn accepting(
@@ -74,23 +74,6 @@ pub(crate) async fn serve(
     let metrics = Metrics::new();
 
     let mut parts = Parts::new(stop.clone());
-    let control = Control::new(spool.clone());
-    let control = serve_control(&configuration.spool.directory, control, stop.requested());
-    parts.start_sure("control socket", control.map_err(Failure::try_again)?);
-
-    let listeners = manager.listeners("http", &[configuration.listener.address]).await;
-    for listener in listeners.map_err(Failure::configuration)? {
-        let address = listener.local_addr().map_err(Failure::try_again)?;
-        configuration.listener.may_listen_at(address).map_err(Failure::configuration)?;
-        let routes = routes(&configuration, &metrics, &spool);
-        let mut server =
-            hedwig_transport::serve(listener, routes).with_graceful_shutdown(stop.requested());
-        if let Some(tls) = &configuration.listener.tls {
-            server = server.tls(tls.clone());
-        }
-        parts.start_sure("HTTP listener", server.into_future());
-    }
-
     let keys = match &configuration.road.key_directory {
         None => KeyRing::default(),
         Some(path) => {
@@ -101,6 +84,29 @@ pub(crate) async fn serve(
             ring
         }
     };
+    let explainer =
+        Explainer::new(&configuration, spool.clone(), mx.clone(), keys.clone(), true).service();
+    let control = Control::new(spool.clone());
+    let further = Router::new().route(EXPLAIN_PATH, explainer.clone());
+    let directory = &configuration.spool.directory;
+    let control = serve_control(directory, control, further, stop.requested());
+    parts.start_sure("control socket", control.map_err(Failure::try_again)?);
+
+    let listeners = manager.listeners("http", &[configuration.listener.address]).await;
+    for listener in listeners.map_err(Failure::configuration)? {
+        let address = listener.local_addr().map_err(Failure::try_again)?;
+        configuration.listener.may_listen_at(address).map_err(Failure::configuration)?;
+        let tokens = configuration.listener.admin_tokens.clone();
+        let routes = routes(&configuration, &metrics, &spool)
+            .route(EXPLAIN_PATH, Guard::new(explainer.clone(), tokens));
+        let mut server =
+            hedwig_transport::serve(listener, routes).with_graceful_shutdown(stop.requested());
+        if let Some(tls) = &configuration.listener.tls {
+            server = server.tls(tls.clone());
+        }
+        parts.start_sure("HTTP listener", server.into_future());
+    }
+
     let delivering = delivering(keys, &metrics, mx.clone());
     let options = configuration.delivery.courier(&configuration.hostname);
     let servers = mx.clone();

@@ -3,6 +3,7 @@
 mod compose;
 mod configuration;
 mod doctor;
+mod explain;
 mod init;
 mod keys;
 mod listener;
@@ -32,7 +33,7 @@ impl Daemon for Postoffice {
         "Takes mail over HTTP, keeps it safe, and delivers it to the servers of its recipients";
     // Each domain has servers of its own, which answer or do not for its recipients alone.
     const GROUPING: Grouping = Grouping::ByDomain;
-    const EXTRAS: &'static [Extra] = &[init::COMMAND, doctor::COMMAND];
+    const EXTRAS: &'static [Extra] = &[init::COMMAND, doctor::COMMAND, explain::COMMAND];
 
     fn configure(read: &mut Reading<'_>) -> Option<Configuration> {
         Configuration::read(read)

@@ -5,16 +5,20 @@
 //! - `GET /v1/queue/{id}` shows one, as `GET /v1/messages/{id}` does.
 //! - `POST /v1/queue/{retry|hold|release|fail|drop}?..` acts on what is chosen the same way, and answers
 //!   `{"recipients": n}`. Who means everything says `all=true`.
+//!
+//! What a daemon has to [explain](Explain) is beside it.
 
+mod explain;
 mod guard;
 mod handler;
 mod server;
 mod socket;
 
+pub use explain::{EXPLAIN_PATH, Explain, Question, Subject};
 pub use guard::Guard;
 pub use handler::{Control, QUEUE_PATH};
 pub(crate) use server::Server;
-pub use server::is_answered;
+pub use server::{Console, is_answered};
 pub use socket::{SOCKET_NAME, serve_control};
 
 /// What an operator can do to mails.

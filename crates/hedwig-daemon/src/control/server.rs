@@ -17,10 +17,43 @@ use hyper_util::{
 use tokio::net::UnixStream;
 
 use super::{Control, QUEUE_PATH, SOCKET_NAME, Verb};
-use crate::{queue::Choice, spool};
+use crate::{
+    queue::{Choice, read_token},
+    spool,
+};
 
 /// The longest answer that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// An operator's way to a daemon, for what the daemon answers besides its queue.
+pub struct Console(Server);
+
+impl Console {
+    /// To the daemon that runs on this spool; `None` when none does.
+    ///
+    /// # Errors
+    /// When it may not be asked.
+    pub async fn of_daemon(directory: &Path) -> Result<Option<Self>, BoxError> {
+        Ok(Server::of_socket(directory).await?.map(Self))
+    }
+
+    /// To the daemon at a URL, which wants to see a token of this file.
+    ///
+    /// # Errors
+    /// When it is no URL, or the file cannot be read.
+    pub fn at_url(url: &str, token_file: Option<&Path>) -> Result<Self, BoxError> {
+        let token = token_file.map(read_token).transpose()?;
+        Ok(Self(Server::at_url(url, token)?))
+    }
+
+    /// What it answers to `GET` of a path and query.
+    ///
+    /// # Errors
+    /// When it does not answer, or refuses, with its reason.
+    pub async fn get(&self, target: &str) -> Result<Bytes, BoxError> {
+        self.0.ask(Method::GET, target).await
+    }
+}
 
 /// Who answers an operator: each takes the same requests.
 pub(crate) enum Server {

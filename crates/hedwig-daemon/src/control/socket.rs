@@ -1,6 +1,6 @@
 use std::{future::Future, io, path::Path};
 
-use hedwig_transport::serve;
+use hedwig_transport::{Router, serve};
 
 use super::{Control, QUEUE_PATH};
 use crate::unix_socket::bind;
@@ -9,7 +9,7 @@ use crate::unix_socket::bind;
 pub const SOCKET_NAME: &str = "control.sock";
 
 /// Answers operators at the control socket in a spool's directory until `stop`, and removes it then.
-/// Who may write the socket may act: its owner, and root.
+/// Who may write the socket may act: its owner, and root. `further` is what else it answers.
 ///
 /// The caller holds the spool's lock, so a socket that lies there is a dead daemon's.
 ///
@@ -18,6 +18,7 @@ pub const SOCKET_NAME: &str = "control.sock";
 pub fn serve_control(
     directory: &Path,
     control: Control,
+    further: Router,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<impl Future<Output = ()> + Send + 'static> {
     let path = directory.join(SOCKET_NAME);
@@ -25,8 +26,7 @@ pub fn serve_control(
         io::Error::new(error.kind(), format!("the control socket {}: {error}", path.display()))
     })?;
     Ok(async move {
-        let router = hedwig_transport::Router::new().route(QUEUE_PATH, control);
-        serve(listener, router).with_graceful_shutdown(stop).await;
+        serve(listener, further.route(QUEUE_PATH, control)).with_graceful_shutdown(stop).await;
         drop(remove);
     })
 }

@@ -1,6 +1,6 @@
 use hedwig_envelope::{Content, Envelope, Mail, MailId, Origin, ReversePath, State, Timestamp};
 use hedwig_spool::{Spool, SpoolOptions};
-use hedwig_transport::{Body, Token, empty};
+use hedwig_transport::{Body, Router, Token, empty};
 use http::{Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use serde_json::Value;
@@ -136,7 +136,8 @@ async fn the_socket_is_for_its_owner_and_goes_with_the_daemon() {
     drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let stopped = async { stopped.await.unwrap_or_default() };
-    let served = serve_control(directory.path(), Control::new(spool), stopped).unwrap();
+    let served =
+        serve_control(directory.path(), Control::new(spool), Router::new(), stopped).unwrap();
     let served = tokio::spawn(served);
     let mode = std::fs::metadata(&socket).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);

@@ -178,7 +178,8 @@ async fn reach(request: &Request, options: spool::Options) -> Result<Server, Box
     Server::at_url(&remote.url, token)
 }
 
-fn read_token(path: &std::path::Path) -> Result<Token, String> {
+/// The first token of a file.
+pub(crate) fn read_token(path: &std::path::Path) -> Result<Token, String> {
     let told = |error: &dyn std::fmt::Display| format!("--token-file {}: {error}", path.display());
     let text = std::fs::read_to_string(path).map_err(|error| told(&error))?;
     let first = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
