@@ -153,6 +153,18 @@ impl Daemon {
         run(command, b"").await
     }
 
+    /// Runs a postoffice's `explain ...` on its spool, with the settings that the daemon was started with.
+    ///
+    /// # Errors
+    /// With what it says, when it fails.
+    pub async fn explain(&self, arguments: &[&str]) -> Result<String> {
+        let mut command = self.program.command(self.half);
+        command.arg("explain").args(arguments).arg("--spool").arg(self.spool());
+        command.args(&self.options.arguments);
+        command.envs(self.options.environment.iter().map(|(name, value)| (name, value)));
+        run(command, b"").await
+    }
+
     /// Runs `queue list --json` on its spool: one status a mail.
     ///
     /// # Errors

@@ -51,6 +51,7 @@ impl Mx {
             dnssec: dnssec(&deliverer.resolver).await,
             servers: Vec::new(),
             answer: None,
+            hello_name: options.hello_name.clone(),
             connections: self.connections(&destination),
         };
         match &destination {

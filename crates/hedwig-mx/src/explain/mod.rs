@@ -21,6 +21,8 @@ pub struct Explanation {
     pub servers: Vec<ExplainedServer>,
     /// Why there are none, or what is said of the recipient without asking any.
     pub answer: Option<String>,
+    /// What we call ourselves where no source address has a name of its own.
+    pub hello_name: String,
     /// How many connections to these servers are in use, and how many may be.
     pub connections: (usize, usize),
 }

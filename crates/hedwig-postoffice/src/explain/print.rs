@@ -175,11 +175,11 @@ fn road(page: &mut Page, road: &Explanation) {
         page.line("DNSSEC", format_args!("{word} for these servers ({})", road.dnssec));
     }
     for server in &road.servers {
-        self::server(page, server);
+        self::server(page, server, &road.hello_name);
     }
 }
 
-fn server(page: &mut Page, server: &ExplainedServer) {
+fn server(page: &mut Page, server: &ExplainedServer, hello_name: &str) {
     let preference = server.preference.map(|preference| format!("MX {preference} "));
     let scheme = &server.scheme;
     page.line(
@@ -190,7 +190,7 @@ fn server(page: &mut Page, server: &ExplainedServer) {
         page.line("  problem", problem);
     }
     for address in &server.addresses {
-        self::address(page, address);
+        self::address(page, address, hello_name);
     }
     if let Some(tls) = &server.tls {
         self::tls(page, tls);
@@ -200,7 +200,7 @@ fn server(page: &mut Page, server: &ExplainedServer) {
     }
 }
 
-fn address(page: &mut Page, told: &ExplainedAddress) {
+fn address(page: &mut Page, told: &ExplainedAddress, hello_name: &str) {
     let open = match told.open_connections {
         0 => "no connection open".to_owned(),
         1 => "1 connection open".to_owned(),
@@ -212,7 +212,7 @@ fn address(page: &mut Page, told: &ExplainedAddress) {
         page.line("  from", format_args!("{address} ({percent} %), as {hello}"));
     }
     if told.sources.is_empty() {
-        page.line("  from", "the address that the system chooses");
+        page.line("  from", format_args!("the address that the system chooses, as {hello_name}"));
     }
 }
 

@@ -4,6 +4,7 @@
 mod common;
 mod courier;
 mod damage;
+mod explanations;
 mod fairness;
 mod faults;
 mod index;

@@ -7,6 +7,8 @@ mod clients_and_receiver;
 mod deferrals;
 mod dependencies;
 mod deploy;
+mod explanations;
+mod front_ends;
 mod domain;
 mod front_ends;
 mod hostile;
