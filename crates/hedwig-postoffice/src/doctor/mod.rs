@@ -36,6 +36,8 @@ pub(crate) const COMMAND: Extra = Extra { name: "doctor", command, run };
 
 /// How long one check may take: more than its questions to DNS and its connections may together.
 const CHECK_TIME_MAX: Duration = Duration::from_secs(25);
+/// How long a name server may take to answer at all.
+const NAME_SERVER_TIME_MAX: Duration = Duration::from_secs(8);
 /// So many domains are looked at where none is named.
 const DOMAINS_MAX: usize = 20;
 
@@ -127,7 +129,7 @@ async fn all(patient: &Patient, named: &[String]) -> Vec<Finding> {
         bounded("spool", host::spool(patient)),
         bounded("disk", host::disk(patient)),
         bounded("daemon", host::daemon(patient)),
-        bounded("name server", network::name_server(patient)),
+        within(NAME_SERVER_TIME_MAX, "name server", network::name_server(patient)),
     ])
     .await;
     let is_deaf = findings.last().is_some_and(|finding| finding.level == Level::Fail);
@@ -173,11 +175,19 @@ fn bounded<'a>(
     name: impl Into<String>,
     check: impl Future<Output = Vec<Finding>> + 'a,
 ) -> Check<'a> {
+    within(CHECK_TIME_MAX, name, check)
+}
+
+fn within<'a>(
+    limit: Duration,
+    name: impl Into<String>,
+    check: impl Future<Output = Vec<Finding>> + 'a,
+) -> Check<'a> {
     let name = name.into();
     Box::pin(async move {
-        timeout(CHECK_TIME_MAX, check).await.unwrap_or_else(|_| {
-            let found = format!("it took more than {} s", CHECK_TIME_MAX.as_secs());
-            let advice = "Try again; if it stays so, look at the network and at [dns] server.";
+        timeout(limit, check).await.unwrap_or_else(|_| {
+            let found = format!("it took more than {} s", limit.as_secs());
+            let advice = "Try again; if it stays so, look at the network, and at [dns] server or /etc/resolv.conf.";
             vec![Finding::fail(name, found, advice)]
         })
     })

@@ -160,6 +160,17 @@ async fn a_name_server_that_passes_no_signatures_is_told_and_the_rest_is_asked_a
 }
 
 #[tokio::test]
+async fn behind_a_smart_host_nobody_sees_our_addresses() -> Result<()> {
+    let site = Site::start().await?;
+    let complaints = site.complaints(&["--route", "*=smtp://relay.example.net:587"]).await?;
+    let found: Vec<(&str, &str)> =
+        complaints.iter().map(|c| (c.level.as_str(), c.check.as_str())).collect();
+    assert_eq!(found, [("warn", "addresses"), ("warn", "spf example.org")], "{complaints:#?}");
+    assert!(complaints[0].found.contains("smtp://relay.example.net:587"), "{complaints:#?}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_setting_that_is_wrong_is_told_before_anything_is_asked() -> Result<()> {
     let site = Site::start().await?;
     let mut command = site.doctor_command(&[]);
