@@ -8,7 +8,7 @@ use std::{
 };
 
 use hedwig_envelope::BoxError;
-use hedwig_spool::{Grouping, Inspection, Spool, SpoolOptions};
+use hedwig_spool::{Grouping, Inspection, Spool, SpoolError, SpoolOptions};
 
 use crate::{
     Exit,
@@ -76,21 +76,29 @@ pub async fn open(options: Options) -> Result<Spool, BoxError> {
 pub(crate) fn inspect(directory: &Path, grouping: Grouping) -> Exit {
     let options = SpoolOptions { grouping, ..SpoolOptions::default() };
     let runtime = tokio::runtime::Builder::new_current_thread().build();
-    let inspected = runtime.map_err(BoxError::from).and_then(|runtime| {
-        runtime.block_on(Inspection::of(directory, options)).map_err(BoxError::from)
-    });
-    let inspection = match inspected {
-        Ok(inspection) => inspection,
-        Err(error) => {
-            eprintln!("error: the spool {} cannot be checked: {error}", directory.display());
-            return Exit::TryAgain;
-        }
+    let inspected = runtime
+        .map_err(BoxError::from)
+        .and_then(|runtime| Ok(runtime.block_on(Inspection::of(directory, options))));
+    let (error, exit) = match inspected {
+        Ok(Ok(inspection)) => return tell(&inspection),
+        Ok(Err(error @ SpoolError::Damaged { .. })) => (error.into(), Exit::Damaged),
+        Ok(Err(error)) => (error.into(), Exit::TryAgain),
+        Err(error) => (error, Exit::TryAgain),
     };
+    let error: BoxError = error;
+    eprintln!("error: the spool {} cannot be checked: {error}", directory.display());
+    exit
+}
+
+fn tell(inspection: &Inspection) -> Exit {
     for (state, count) in inspection.counts.iter().filter(|(_, count)| *count > 0) {
         println!("recipients {}: {count}", state_name(state));
     }
     if inspection.damaged > 0 {
         println!("damaged: {} places; serve will set them aside", inspection.damaged);
+    }
+    for place in &inspection.places {
+        println!("damaged: {place}");
     }
     for id in &inspection.unreadable {
         println!("damaged: mail {id} cannot be read; serve will hold it");

@@ -32,6 +32,8 @@ pub struct Inspection {
     pub damaged: u64,
     /// The mails that wait and cannot be read.
     pub unreadable: Vec<MailId>,
+    /// Where they are: the segment and the first octet of damage in the log, else the file.
+    pub places: Vec<String>,
     /// What was set aside in the quarantine before.
     pub quarantine: Vec<String>,
 }
@@ -58,7 +60,7 @@ impl Inspection {
         let mut quarantine =
             disk.list(QUARANTINE).map_err(SpoolError::io("look at the quarantine"))?;
         quarantine.sort();
-        let spool = Spool::on_disk(disk, None, options)?;
+        let spool = Spool::on_disk(disk.clone(), None, options)?;
         let counts = spool.counts().await?;
         spool.release(&Selection::All).await?;
         let now = later(spool.clock().now(), FAR);
@@ -66,12 +68,29 @@ impl Inspection {
         // What can be read is being tried now, and what cannot is held.
         let held = Filter { state: Some(State::Held), ..Filter::default() };
         let unreadable = spool.list(&held).await?.iter().map(|status| status.id).collect();
-        Ok(Self { counts, damaged: spool.quarantined(), unreadable, quarantine })
+        let mut places = disk.list(QUARANTINE).map_err(SpoolError::io("look at the quarantine"))?;
+        places.retain(|name| !quarantine.contains(name));
+        places.sort();
+        let places = places.iter().map(|name| place_of(name)).collect();
+        Ok(Self { counts, damaged: spool.quarantined(), places, unreadable, quarantine })
     }
 
     /// Whether something is wrong with the spool, or was and has not been looked at since.
     #[must_use]
     pub fn is_damaged(&self) -> bool {
         self.damaged > 0 || !self.unreadable.is_empty() || !self.quarantine.is_empty()
+    }
+}
+
+/// What was set aside under this name, and where it lies.
+fn place_of(quarantined: &str) -> String {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match quarantined.split_once('-') {
+        Some((segment, from)) if is_number(segment) && is_number(from) => {
+            format!("log/{segment}.segment at octet {from}")
+        }
+        None if quarantined.ends_with(".segment") => format!("log/{quarantined}"),
+        Some((directory, file)) => format!("{directory}/{file}"),
+        None => quarantined.to_owned(),
     }
 }
