@@ -17,7 +17,13 @@ use crate::Limit;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counts {
     exceeded: Family<LimitLabels, Counter>,
+    relays: Family<ListenerLabel, Counter>,
     failures: FailedAuthentications,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ListenerLabel {
+    listener: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -32,6 +38,8 @@ impl Counts {
         Metrics::with(|registry| {
             let help = "Mails not taken because a rate was exceeded, by listener and limit: client, sender or user";
             registry.register("rates_exceeded", help, self.exceeded.clone());
+            let help = "Recipients refused because the client may not relay, by listener";
+            registry.register("relays_refused", help, self.relays.clone());
             registry.register_collector(Box::new(Failures(self.failures.clone())));
         })
     }
@@ -45,6 +53,17 @@ impl Counts {
         move |limit| {
             let labels = LimitLabels { listener: listener.clone(), limit: limit.name() };
             exceeded.get_or_create(&labels).inc();
+        }
+    }
+
+    /// What counts the recipients at a listener that its clients may not send to.
+    pub(crate) fn relays_refused(
+        &self,
+        listener: &str,
+    ) -> impl Fn() + Clone + Send + Sync + 'static + use<> {
+        let (relays, listener) = (self.relays.clone(), listener.to_owned());
+        move || {
+            relays.get_or_create(&ListenerLabel { listener: listener.clone() }).inc();
         }
     }
 

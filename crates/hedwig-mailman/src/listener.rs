@@ -118,7 +118,7 @@ impl Listener {
         service: S,
     ) -> Serve<impl Policy, impl MailService, L> {
         let rules = &self.rules;
-        let policy = relay_policy(rules.clients.clone());
+        let policy = relay_policy(rules.clients.clone(), counts.relays_refused(&self.name));
         let policy =
             rate_policy(rules.rates, counts.exceeded(&self.name), rules.senders.policy(policy));
         let service = ChangeLayer::new(rules.senders.changing()).layer(service);

@@ -93,7 +93,11 @@ impl fmt::Display for Clients {
 
 /// Relays for this host, for these clients, and for whoever is authenticated. To everybody else it says 550 5.7.1 at
 /// each recipient, so that nobody makes an open relay by leaving out a setting.
-pub fn relay_policy(clients: impl Into<Clients>) -> impl Policy {
+/// It calls `refused` for each of them.
+pub fn relay_policy(
+    clients: impl Into<Clients>,
+    refused: impl Fn() + Clone + Send + Sync + 'static,
+) -> impl Policy {
     let clients: Clients = clients.into();
     policy_fn(move |question| {
         let peer = question.peer();
@@ -101,7 +105,11 @@ pub fn relay_policy(clients: impl Into<Clients>) -> impl Policy {
         if peer.authenticated.is_some() || client.is_some_and(|client| clients.contains(client)) {
             return question.yes();
         }
-        only_this_host(question)
+        let reply = only_this_host(question);
+        if !reply.is_success() {
+            refused();
+        }
+        reply
     })
 }
 
@@ -129,7 +137,7 @@ mod tests {
             sender: ReversePath::Null,
             recipient: Recipient::from(recipient),
         };
-        relay_policy(clients.clone()).call(question).await.unwrap().code()
+        relay_policy(clients.clone(), || {}).call(question).await.unwrap().code()
     }
 
     #[tokio::test]

@@ -58,7 +58,7 @@ pub(crate) fn compose(start: Start, tasks: &mut JoinSet<()>) {
     let mail = StampLayer(clock).layer(mail);
     let rules = &configuration.listeners[0].rules;
     let mail = ChangeLayer::new(rules.senders.changing()).layer(mail);
-    let policy = rules.senders.policy(relay_policy(rules.clients.clone()));
+    let policy = rules.senders.policy(relay_policy(rules.clients.clone(), || {}));
     let options = ServerOptions {
         hostname: configuration.hostname.to_string(),
         content_bytes_max: configuration.content_bytes_max,

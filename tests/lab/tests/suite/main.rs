@@ -9,6 +9,7 @@ mod dependencies;
 mod deploy;
 mod domain;
 mod explanations;
+mod front_door_metrics;
 mod front_ends;
 mod hostile;
 mod idempotency;

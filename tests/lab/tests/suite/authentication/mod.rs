@@ -270,3 +270,34 @@ async fn a_renewed_certificate_and_a_changed_password_need_no_restart() -> Resul
     stage.world.close().await?;
     Ok(())
 }
+
+/// GNU SASL's own client binds the exchange to its TLS 1.3 connection (RFC 9266).
+async fn gsasl(stage: &Stage, password: &str) -> Result<Output> {
+    let mut command = Command::new("/usr/bin/gsasl");
+    command.args([
+        "--smtp",
+        "--verbose",
+        "--connect",
+        &format!("127.0.0.1:{}", stage.port("smtp")),
+    ]);
+    command.args(["--mechanism", "SCRAM-SHA-256-PLUS", "--authentication-id", USER]);
+    command.args(["--password", password]);
+    command.arg("--x509-ca-file").arg(stage.certificate());
+    run(command, b"").await
+}
+
+#[tokio::test]
+async fn scram_sha_256_plus_with_gnu_sasl() -> Result<()> {
+    let stage = Stage::start().await?;
+    let output = gsasl(&stage, PASSWORD).await?;
+    let said_it = said(&output);
+    assert!(
+        said_it.contains("AUTH SCRAM-SHA-256-PLUS") && said_it.contains("235 2.7.0"),
+        "{said_it}"
+    );
+    let output = gsasl(&stage, "wrong").await?;
+    let said_it = said(&output);
+    assert!(said_it.contains("535 5.7.8") && !said_it.contains("235 2.7.0"), "{said_it}");
+    stage.world.close().await?;
+    Ok(())
+}
