@@ -85,6 +85,8 @@ pub(crate) struct Host {
     /// Told when the power goes in the middle of an operation.
     pub(crate) power_cut: Arc<Notify>,
     grouping: Grouping,
+    /// Whether its disk was full at any time of this life: then what is under way may not have been noted.
+    pub(crate) was_full: bool,
     /// Whether a power cut took something of what was not flushed.
     is_torn: bool,
 }
@@ -119,6 +121,7 @@ impl Host {
             life: None,
             power_cut: Arc::default(),
             grouping,
+            was_full: false,
             is_torn: false,
         }
     }
@@ -182,6 +185,7 @@ impl Host {
         let Some(life) = self.life.take() else { return };
         self.chronicle.note(format_args!("{:?} ends: {crash:?}", self.node));
         life.alive.send_replace(false);
+        self.was_full = false;
         self.network.unplug(self.node);
         // What the dead may still do, a task that nobody waits for, say, it does to this old disk.
         self.disk = match crash {
@@ -213,7 +217,8 @@ impl Host {
     }
 
     /// Lets something go wrong with the disk.
-    pub(crate) fn trouble(&self, trouble: DiskTrouble) {
+    pub(crate) fn trouble(&mut self, trouble: DiskTrouble) {
+        self.was_full |= trouble == DiskTrouble::Full;
         let (network, node, power_cut) =
             (self.network.clone(), self.node, Arc::clone(&self.power_cut));
         let alive = self.life.as_ref().map(|life| life.alive.clone());

@@ -156,7 +156,8 @@ impl Storm {
         if !host(world, half).is_alive() {
             return;
         }
-        if (half, crash) == (Half::Postoffice, Crash::PowerCut) {
+        let notes_may_be_missing = crash == Crash::PowerCut || world.postoffice.was_full;
+        if half == Half::Postoffice && notes_may_be_missing {
             world.note_what_the_power_cut_ends().await;
         }
         let host = host(world, half);
