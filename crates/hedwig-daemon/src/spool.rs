@@ -78,7 +78,7 @@ pub(crate) fn inspect(directory: &Path, grouping: Grouping) -> Exit {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let inspected = runtime
         .map_err(BoxError::from)
-        .and_then(|runtime| Ok(runtime.block_on(Inspection::of(directory, options))));
+        .map(|runtime| runtime.block_on(Inspection::of(directory, options)));
     let (error, exit) = match inspected {
         Ok(Ok(inspection)) => return tell(&inspection),
         Ok(Err(error @ SpoolError::Damaged { .. })) => (error.into(), Exit::Damaged),
