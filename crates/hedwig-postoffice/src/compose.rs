@@ -10,17 +10,17 @@ use hedwig_daemon::{
 };
 use hedwig_envelope::{BoxError, ChangeLayer, MailId, MailService, adding_received};
 use hedwig_mx::{
-    DkimLayer, Mx,
+    DkimLayer,
     dkim::{KeyDirectory, KeyRing},
 };
 use hedwig_spool::{Courier, Spool};
 use hedwig_transport::{MESSAGES_PATH, Router, messages};
 use tokio::signal::unix::{SignalKind, signal};
 use tower::{
-    ServiceBuilder, limit::GlobalConcurrencyLimitLayer, load_shed::LoadShedLayer, service_fn,
+    Layer, ServiceBuilder, limit::GlobalConcurrencyLimitLayer, load_shed::LoadShedLayer, service_fn,
 };
 
-use crate::{Configuration, explain::Explainer, keys::keep_current};
+use crate::{Configuration, SuppressionLayer, explain::Explainer, keys::keep_current, suppression};
 
 /// Takes a mail: when this has answered, it is on stable storage.
 pub fn accepting(
@@ -38,12 +38,16 @@ pub fn accepting(
         .service(spool)
 }
 
-/// Delivers a mail to its recipients' servers, signed with these keys, and logs what they say.
-pub fn delivering(keys: KeyRing, metrics: &Metrics, mx: Mx) -> impl MailService + use<> {
+/// Delivers a mail by this road, signed with these keys, and logs what is said of it.
+pub fn delivering<S: MailService>(
+    keys: KeyRing,
+    metrics: &Metrics,
+    road: S,
+) -> impl MailService + use<S> {
     ServiceBuilder::new()
         .layer(AttemptsLayer::new(metrics.clone()))
         .layer(DkimLayer::new(keys))
-        .service(mx)
+        .service(road)
 }
 
 /// All that the listener answers: mails, what became of them, and what both daemons show.
@@ -84,8 +88,11 @@ pub(crate) async fn serve(
             ring
         }
     };
+    let list = suppression::open(&configuration.spool.directory).map_err(Failure::try_again)?;
+    let suppression = SuppressionLayer::new(list.clone(), configuration.suppression);
     let explainer =
-        Explainer::new(&configuration, spool.clone(), mx.clone(), keys.clone(), true).service();
+        Explainer::new(&configuration, spool.clone(), mx.clone(), keys.clone(), list, true)
+            .service();
     let control = Control::new(spool.clone());
     let further = Router::new().route(EXPLAIN_PATH, explainer.clone());
     let directory = &configuration.spool.directory;
@@ -107,7 +114,7 @@ pub(crate) async fn serve(
         parts.start_sure("HTTP listener", server.into_future());
     }
 
-    let delivering = delivering(keys, &metrics, mx.clone());
+    let delivering = delivering(keys, &metrics, suppression.layer(mx.clone()));
     let options = configuration.delivery.courier(&configuration.hostname);
     let servers = mx.clone();
     let sharing = Arc::new(move |domain: &str| servers.servers_of(domain));

@@ -16,6 +16,7 @@ use crate::{
         ALLOW_LOOPBACK, CREDENTIALS, DANE, DKIM_KEYS, DNS, MTA_STS, OWN_ADDRESSES, PORT, ROUTE,
         SOURCE, SOURCE_IPV4, SOURCE_IPV6, TLS, TLS_DOMAIN, TRUST_ANCHORS,
     },
+    suppression::REMEMBER,
 };
 
 static DIRECTORY: Setting = spool::directory("/var/spool/hedwig-postoffice");
@@ -61,6 +62,7 @@ pub static SCOPE: Scope = Scope {
         &SOURCE_IPV4,
         &SOURCE_IPV6,
         &DKIM_KEYS,
+        &REMEMBER,
         &HOSTNAME,
         &GRACE,
         &log::FORMAT,
@@ -80,6 +82,8 @@ pub struct Configuration {
     pub politeness: delivery::Politeness,
     /// How mail is delivered.
     pub road: RoadOptions,
+    /// How long a recipient that does not exist is not tried again; zero: it is.
+    pub suppression: Duration,
     /// The name of this host.
     pub hostname: Hostname,
     /// How long a graceful stop may take.
@@ -95,6 +99,7 @@ impl Configuration {
         let politeness = delivery::Politeness::read(read);
         let hostname = Hostname::read(read);
         let road = RoadOptions::read(read, hostname.as_ref());
+        let suppression = read.one::<Span>(&REMEMBER);
         let grace = read.one::<Span>(&GRACE);
         Some(Self {
             listener: listener?,
@@ -102,6 +107,7 @@ impl Configuration {
             delivery: delivery?,
             politeness: politeness?,
             road: road?,
+            suppression: suppression?.0,
             hostname: hostname?,
             grace: grace?.0,
         })

@@ -8,6 +8,7 @@ mod init;
 mod keys;
 mod listener;
 mod road;
+mod suppression;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -21,6 +22,7 @@ pub use compose::{accepting, delivering, routes};
 pub use configuration::{Configuration, SCOPE};
 pub use listener::{ListenerOptions, OpenRelay};
 pub use road::RoadOptions;
+pub use suppression::{Suppressing, SuppressionLayer};
 
 /// The daemon, for [`hedwig_daemon::run`].
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +35,8 @@ impl Daemon for Postoffice {
         "Takes mail over HTTP, keeps it safe, and delivers it to the servers of its recipients";
     // Each domain has servers of its own, which answer or do not for its recipients alone.
     const GROUPING: Grouping = Grouping::ByDomain;
-    const EXTRAS: &'static [Extra] = &[init::COMMAND, doctor::COMMAND, explain::COMMAND];
+    const EXTRAS: &'static [Extra] =
+        &[init::COMMAND, doctor::COMMAND, explain::COMMAND, suppression::COMMAND];
 
     fn configure(read: &mut Reading<'_>) -> Option<Configuration> {
         Configuration::read(read)

@@ -34,6 +34,7 @@ mod selection;
 mod spool;
 mod standing;
 mod state;
+mod suppression;
 mod under_way;
 mod window;
 
@@ -53,3 +54,4 @@ pub use recovery::is_spool;
 pub use schedule::Schedule;
 pub use selection::{Counts, Filter, Selection};
 pub use spool::Spool;
+pub use suppression::{Suppression, SuppressionError, SuppressionOrigin, Suppressions};

@@ -148,9 +148,21 @@ impl Daemon {
     /// # Errors
     /// With what it says, when it fails.
     pub async fn queue(&self, arguments: &[&str]) -> Result<String> {
-        let mut command = self.program.command(self.half);
-        command.arg("queue").args(arguments).arg("--spool").arg(self.spool());
-        run(command, b"").await
+        self.operate("queue", arguments).await
+    }
+
+    /// Runs a postoffice's `suppression ...` on its spool, as an operator would.
+    ///
+    /// # Errors
+    /// With what it says, when it fails.
+    pub async fn suppression(&self, arguments: &[&str]) -> Result<String> {
+        self.operate("suppression", arguments).await
+    }
+
+    async fn operate(&self, command: &str, arguments: &[&str]) -> Result<String> {
+        let mut process = self.program.command(self.half);
+        process.arg(command).args(arguments).arg("--spool").arg(self.spool());
+        run(process, b"").await
     }
 
     /// Runs a postoffice's `explain ...` on its spool, with the settings that the daemon was started with.

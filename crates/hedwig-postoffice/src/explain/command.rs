@@ -105,7 +105,8 @@ async fn without_daemon(settings: &Settings, question: &Question) -> Result<Exit
     let spool = spool::open(configuration.spool.clone()).await?;
     let mx = configuration.road.mx(resolver);
     let keys = KeyRing::from(configuration.road.keys.clone());
-    let explainer = Explainer::new(&configuration, spool.clone(), mx, keys, false);
+    let list = crate::suppression::open(&configuration.spool.directory)?;
+    let explainer = Explainer::new(&configuration, spool.clone(), mx, keys, list, false);
     let answer = explainer.answer(question).await;
     spool.close().await;
     let Some(answer) = answer? else {

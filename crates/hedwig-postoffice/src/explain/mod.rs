@@ -9,13 +9,13 @@ use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
 use hedwig_daemon::control::{Explain, Question, Subject};
-use hedwig_envelope::{Address, BoxError, MailId, MailStatus, Timestamp};
+use hedwig_envelope::{Address, BoxError, MailId, MailStatus, State, Status, Timestamp};
 use hedwig_mx::{
     Mx,
     dkim::{KeyRing, signing_domain},
     to_ascii,
 };
-use hedwig_spool::{Explained, ExplainedUnit, Spool, SpoolError, Waits};
+use hedwig_spool::{Explained, ExplainedUnit, Spool, SpoolError, Suppressions, Waits};
 
 pub(crate) use command::COMMAND;
 use report::{Key, Limits, MailPart, RecipientPart, Report, Signatures, Try, Way};
@@ -31,6 +31,7 @@ pub(crate) struct Explainer {
     spool: Spool,
     mx: Mx,
     keys: KeyRing,
+    suppressions: Suppressions,
     limits: Limits,
     daemon_runs: bool,
 }
@@ -41,6 +42,7 @@ impl Explainer {
         spool: Spool,
         mx: Mx,
         keys: KeyRing,
+        suppressions: Suppressions,
         daemon_runs: bool,
     ) -> Self {
         let per_sender = configuration.politeness.per_sender;
@@ -52,7 +54,7 @@ impl Explainer {
             per_sender: Some(per_sender).filter(|most| *most < usize::MAX),
             sender_under_way: None,
         };
-        Self { spool, mx, keys, limits, daemon_runs }
+        Self { spool, mx, keys, suppressions, limits, daemon_runs }
     }
 
     /// The service that answers operators.
@@ -86,7 +88,7 @@ impl Explainer {
         // Afterwards: now it is known which servers the destination has.
         let destination = self.spool.destination(&destination);
         let way = Way {
-            recipients: vec![RecipientPart { address: address.clone(), state: None, status: None }],
+            recipients: vec![self.recipient_part(address, None, None)],
             waits_for: None,
             why: why::of_new_mail(&destination),
             next_due: None,
@@ -179,10 +181,8 @@ impl Explainer {
                 tried.answers.push(attempt.clone());
             }
         }
-        let recipients = recipients().map(|recipient| RecipientPart {
-            address: recipient.address.clone(),
-            state: Some(recipient.state),
-            status: recipient.status,
+        let recipients = recipients().map(|recipient| {
+            self.recipient_part(&recipient.address, Some(recipient.state), recipient.status)
         });
         Way {
             recipients: recipients.collect(),
@@ -196,6 +196,21 @@ impl Explainer {
             road,
             tries: tries.into_values().collect(),
         }
+    }
+
+    fn recipient_part(
+        &self,
+        address: &Address,
+        state: Option<State>,
+        status: Option<Status>,
+    ) -> RecipientPart {
+        let found = self.suppressions.find(address, self.now());
+        // As in a delivery: a list that cannot be read keeps nobody from being tried.
+        let suppression = found.unwrap_or_else(|error| {
+            tracing::warn!(%error, "an explanation without suppressions");
+            None
+        });
+        RecipientPart { address: address.clone(), state, status, suppression }
     }
 
     fn signatures(&self, domain: Option<String>, of_header: bool) -> Signatures {

@@ -101,11 +101,14 @@ fn limits(page: &mut Page, report: &Report) {
 }
 
 fn way(page: &mut Page, way: &Way, report: &Report) {
-    for RecipientPart { address, state, status } in &way.recipients {
+    for RecipientPart { address, state, status, suppression } in &way.recipients {
         let state = state.map(|state| format!(", {}", format!("{state:?}").to_lowercase()));
         let status = status.map(|status| format!(", {status}"));
         let (state, status) = (state.unwrap_or_default(), status.unwrap_or_default());
         page.line("to", format_args!("<{address}>{state}{status}"));
+        if let Some(entry) = suppression {
+            page.line("suppressed", entry);
+        }
     }
     page.line(if way.waits_for.is_some() { "waits for" } else { "when" }, &way.why);
     if let Some(expires_at) = way.expires_at {

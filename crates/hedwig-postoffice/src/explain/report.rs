@@ -4,7 +4,7 @@ use hedwig_envelope::{
     Address, Attempt, Conversation, MailId, ReversePath, State, Status, Timestamp,
 };
 use hedwig_mx::{Explanation, dkim::SigningKey};
-use hedwig_spool::{DestinationState, Waits};
+use hedwig_spool::{DestinationState, Suppression, Waits};
 use serde::Serialize;
 
 /// Why a mail waits, or how one would go.
@@ -95,6 +95,8 @@ pub(crate) struct RecipientPart {
     pub(crate) address: Address,
     pub(crate) state: Option<State>,
     pub(crate) status: Option<Status>,
+    /// Why nobody is asked for this recipient, if that is so.
+    pub(crate) suppression: Option<Suppression>,
 }
 
 /// An attempt, and what was said in it.

@@ -189,7 +189,7 @@ impl Index {
 }
 
 /// Makes an empty file, unless there is one: to SQLite that is a new database.
-fn make(path: &Path) -> io::Result<()> {
+pub(crate) fn make(path: &Path) -> io::Result<()> {
     let mut options = OpenOptions::new();
     match options.write(true).create_new(true).mode(0o600).open(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -198,7 +198,7 @@ fn make(path: &Path) -> io::Result<()> {
     }
 }
 
-fn cannot_open(path: &Path, error: &io::Error) -> rusqlite::Error {
+pub(crate) fn cannot_open(path: &Path, error: &io::Error) -> rusqlite::Error {
     let code = if error.kind() == io::ErrorKind::StorageFull {
         ffi::SQLITE_FULL
     } else {

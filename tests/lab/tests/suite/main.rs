@@ -22,5 +22,6 @@ mod reports;
 mod service_manager;
 mod signatures;
 mod standards;
+mod suppression;
 mod unix_socket;
 mod verifier;
