@@ -137,6 +137,27 @@ async fn what_a_failed_flush_left_in_memory_is_not_believed_by_the_next_process(
     assert_eq!(deliver_all(&spool, at(1000)).await, 2);
 }
 
+/// What a killed process wrote and did not flush, the next one finds and answers for: so it flushes it first.
+#[tokio::test]
+async fn what_a_killed_process_did_not_flush_is_durable_before_it_is_believed() {
+    let life = Life::KEEPING;
+    let disk = SimulatedDisk::new();
+    let spool = life.open(&disk).unwrap();
+    spool.commit(letter(1, 10)).await.unwrap();
+    // It gets no further than to this flush.
+    disk.plan(|operation| (operation.kind == Flush).then_some(Fault::PowerCut));
+    spool.commit(letter(2, 10)).await.unwrap_err();
+    let disk = disk.after_kill();
+    let spool = life.open(&disk).unwrap();
+    assert_eq!(states(&spool, id(2)).await, [State::Queued], "all that was written is there");
+    let mut again = letter(2, 10);
+    again.id = id(3);
+    assert_eq!(spool.commit(again).await.unwrap().id, id(2));
+    let spool = life.open(&disk.after_power_cut(|_| Kept::Nothing)).unwrap();
+    assert_eq!(states(&spool, id(2)).await, [State::Queued]);
+    assert_eq!(deliver_all(&spool, at(1000)).await, 2);
+}
+
 fn failing_at(
     kind: OperationKind,
     error: Errno,

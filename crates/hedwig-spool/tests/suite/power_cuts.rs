@@ -6,7 +6,7 @@ use crate::common::{
     cut::ways,
     deliver_all,
     life::{Life, letter},
-    promise::{Promises, check},
+    promise::{Promised, Promises, check},
     states,
 };
 use hedwig_spool::{
@@ -94,6 +94,38 @@ async fn a_second_power_cut_while_the_spool_is_opened_loses_nothing_either() {
     }
     println!("crash points while opening: {points}");
     assert!(points > 500, "{points}");
+}
+
+/// The process is killed at each operation; the next one finds what was written and not flushed, and shows it to
+/// whoever asks. It is there for good, though nothing was asked of the spool before the power goes.
+#[tokio::test]
+async fn what_is_shown_after_a_kill_is_there_after_a_power_cut() {
+    let life = Life::KEEPING;
+    let mut unflushed = 0;
+    let points = operations(life).await;
+    for number in 0..points {
+        let (disk, mut promises) = live_until(life, number).await;
+        let disk = disk.after_kill();
+        drop(disk.after_power_cut(|_| {
+            unflushed += 1;
+            Kept::All
+        }));
+        let spool = life.open(&disk).unwrap();
+        for status in spool.list(&Filter::default()).await.unwrap() {
+            promises.offered(status.id);
+            for recipient in status.recipients.iter().filter(|r| r.state.is_final()) {
+                let settled = Promised::Settled(recipient.state);
+                promises.promise(status.id, &[&recipient.address], settled);
+            }
+        }
+        let cut = disk.after_power_cut(|_| Kept::Nothing);
+        drop(spool);
+        let spool = life.open(&cut).unwrap();
+        let story = format!("a kill at operation {number}, an opening, and a power cut");
+        check(&spool, &promises, life.leniency(), &story).await;
+    }
+    println!("kills: {points}, unflushed pieces that the next process found: {unflushed}");
+    assert!(points > 100 && unflushed > points, "{points} kills, {unflushed} pieces");
 }
 
 #[tokio::test]
