@@ -7,8 +7,8 @@ use std::{
 };
 
 use hedwig_envelope::{
-    BoxError, Mail, MailId, MailService, Outcome, Receipt, Recipient, Refusal, Relay, Timestamp,
-    rescue,
+    BoxError, Diagnosis, Mail, MailId, MailService, Outcome, Receipt, Recipient, Refusal, Relay,
+    Timestamp, rescue,
 };
 use tower::{Layer, Service, ServiceExt};
 
@@ -18,7 +18,8 @@ use crate::Metrics;
 ///
 /// The fields are those that readers of other servers' logs know: `id`, `to`, `relay=host[ip]:port`,
 /// `delay` in seconds since the mail came, `dsn`, `status` (sent, deferred or bounced) and `reply`; besides
-/// these `tls`, what was agreed on, and `tls_policy`, what was asked for and by whom.
+/// these `tls`, what was agreed on, `tls_policy`, what was asked for and by whom, and `diagnosis`, what kind of
+/// failure it is.
 #[derive(Clone, Debug)]
 pub struct AttemptsLayer {
     metrics: Metrics,
@@ -97,6 +98,7 @@ fn log_outcome(id: MailId, recipient: &Recipient, delay: f64, outcome: &Outcome)
         delay,
         dsn = %answer.status,
         status,
+        diagnosis = Diagnosis::of(answer).map(Diagnosis::name),
         ambiguous = answer.ambiguous.then_some(true),
         reply = %answer.reply,
         "attempt"

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hedwig_envelope::{BoxError, Outcome, State};
+use hedwig_envelope::{BoxError, Diagnosis, Outcome, State};
 use hedwig_spool::{Counts, Spool};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -19,6 +19,7 @@ pub struct Metrics {
     accepted: Counter,
     refused: Counter,
     recipients: Family<OutcomeLabel, Counter>,
+    diagnoses: Family<DiagnosisLabel, Counter>,
     queue: Family<StateLabel, Gauge>,
     quarantined: Gauge,
 }
@@ -26,6 +27,11 @@ pub struct Metrics {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabel {
     outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DiagnosisLabel {
+    diagnosis: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -45,6 +51,7 @@ impl Metrics {
         let mut registry = Registry::with_prefix("hedwig");
         let (accepted, refused) = (Counter::default(), Counter::default());
         let recipients = Family::<OutcomeLabel, Counter>::default();
+        let diagnoses = Family::<DiagnosisLabel, Counter>::default();
         let queue = Family::<StateLabel, Gauge>::default();
         let quarantined = Gauge::default();
         let help = "Mails taken: on stable storage here, or at the next server";
@@ -53,12 +60,22 @@ impl Metrics {
         registry.register("mails_refused", help, refused.clone());
         let help = "Delivery attempts by recipient and outcome: delivered, deferred or failed";
         registry.register("recipients", help, recipients.clone());
+        let help = "Delivery attempts that did not go well, by recipient and what the reply means";
+        registry.register("diagnoses", help, diagnoses.clone());
         let help = "Recipients in the queue by state";
         registry.register("queue_recipients", help, queue.clone());
         let help = "Damaged places of the spool that were set aside since it was opened";
         registry.register("spool_quarantined", help, quarantined.clone());
         register(&mut registry);
-        Self { registry: Arc::new(registry), accepted, refused, recipients, queue, quarantined }
+        Self {
+            registry: Arc::new(registry),
+            accepted,
+            refused,
+            recipients,
+            diagnoses,
+            queue,
+            quarantined,
+        }
     }
 
     /// All metrics as OpenMetrics text, with the queue as it is now.
@@ -77,6 +94,10 @@ impl Metrics {
     }
 
     pub(crate) fn count_outcome(&self, outcome: &Outcome) {
+        if let Some(diagnosis) = Diagnosis::of(outcome.answer()) {
+            let label = DiagnosisLabel { diagnosis: diagnosis.name() };
+            self.diagnoses.get_or_create(&label).inc();
+        }
         let outcome = match outcome {
             Outcome::Done(_) => "delivered",
             Outcome::Deferred(_) => "deferred",

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Address, MailId, ReversePath, Status};
+use crate::{Address, Diagnosis, MailId, ReversePath, Status};
 
 /// A mail, and how far each of its recipients has come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +74,9 @@ pub struct Attempt {
     pub host: Option<String>,
     /// Its address and port.
     pub address: Option<std::net::SocketAddr>,
+    /// The address of ours that it was spoken to from; `None` where the system chose it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<std::net::IpAddr>,
     /// The TLS version and cipher suite; `None` in clear text.
     pub tls: Option<String>,
     /// What was asked of TLS, and by whom.
@@ -83,6 +86,9 @@ pub struct Attempt {
     pub reply: String,
     /// What that meant.
     pub outcome: Verdict,
+    /// What kind of failure it was; `None` of a success.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diagnosis: Option<Diagnosis>,
     /// Whether the server may have taken the mail all the same (RFC 1047).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ambiguous: bool,

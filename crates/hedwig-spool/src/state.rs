@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use hedwig_envelope::{
-    Address, Answer, Attempt, Conversation, Envelope, Mail, MailId, Origin, Outcome,
+    Address, Answer, Attempt, Conversation, Diagnosis, Envelope, Mail, MailId, Origin, Outcome,
     RecipientStatus, State, Status, Timestamp, Verdict,
 };
 use serde::{Deserialize, Serialize};
@@ -318,6 +318,7 @@ impl UnitRecipient {
             at,
             host: relay.map(|relay| relay.host.clone()),
             address: relay.and_then(|relay| relay.address),
+            source: relay.and_then(|relay| relay.source),
             tls: relay.and_then(|relay| relay.tls.clone()),
             tls_policy: relay.and_then(|relay| relay.tls_policy.clone()),
             reply: answer.reply.to_string(),
@@ -326,6 +327,7 @@ impl UnitRecipient {
                 Outcome::Deferred(_) => Verdict::Deferred,
                 Outcome::Failed(_) => Verdict::Failed,
             },
+            diagnosis: Diagnosis::of(answer),
             ambiguous: answer.ambiguous,
         });
         let surplus = self.attempts.len().saturating_sub(attempts_kept_max.max(1));

@@ -151,6 +151,17 @@ impl Daemon {
         self.operate("queue", arguments).await
     }
 
+    /// What `/metrics` says at the listener of this protocol.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub async fn metrics(&self, protocol: &str) -> Result<String> {
+        let url = format!("http://{}/metrics", self.address(protocol));
+        let mut curl = tokio::process::Command::new("/usr/bin/curl");
+        curl.args(["--silent", "--fail", &url]);
+        run(curl, b"").await
+    }
+
     /// Runs a postoffice's `suppression ...` on its spool, as an operator would.
     ///
     /// # Errors

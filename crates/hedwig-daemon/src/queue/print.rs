@@ -83,9 +83,17 @@ fn show_attempt(out: &mut impl Write, attempt: &hedwig_envelope::Attempt) -> io:
         let tls = attempt.tls.as_deref().unwrap_or("clear text");
         let policy = attempt.tls_policy.as_deref();
         let policy = policy.map_or_else(String::new, |policy| format!(" ({policy})"));
-        writeln!(out, "        {host}{address}, {tls}{policy}")?;
+        let source = attempt.source.map_or_else(String::new, |source| format!(", from {source}"));
+        writeln!(out, "        {host}{address}{source}, {tls}{policy}")?;
     }
-    writeln!(out, "        {}", attempt.reply)
+    writeln!(out, "        {}", attempt.reply)?;
+    match attempt.diagnosis {
+        None => Ok(()),
+        Some(found) => {
+            let (kind, what, whose) = (found.name(), found.words(), found.blame().name());
+            writeln!(out, "        {kind}: {what} To be mended by: {whose}")
+        }
+    }
 }
 
 /// Whether a line of the list is for this recipient: a mail may have others.

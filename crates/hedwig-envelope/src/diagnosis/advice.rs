@@ -18,6 +18,18 @@ pub enum Blame {
 }
 
 impl Blame {
+    /// Who that is, to the operator of this server.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sender => "the sender",
+            Self::Recipient => "the recipient",
+            Self::TheirOperator => "the operator of their server",
+            Self::OurOperator => "the operator of this server",
+            Self::Nobody => "nobody, it passes",
+        }
+    }
+
     /// Who that is, to the sender of a mail.
     #[must_use]
     pub fn words(self) -> &'static str {

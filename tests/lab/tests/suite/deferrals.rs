@@ -65,6 +65,7 @@ async fn an_operator_sees_why_a_mail_waits_and_until_when_and_can_send_it_off() 
     assert_eq!(recipient["status"], "4.2.2");
     let attempt = &recipient["attempts"][0];
     assert_eq!(attempt["reply"], "450 4.2.2 Mailbox full, come back later");
+    assert_eq!(attempt["diagnosis"], "mailbox-full");
     assert_eq!(attempt["host"], "mx.126.com");
     assert_eq!(attempt["address"], world.receiver.address().to_string());
     let next_due: Timestamp = recipient["next_due"].as_str().expect("next_due").parse()?;
@@ -75,6 +76,11 @@ async fn an_operator_sees_why_a_mail_waits_and_until_when_and_can_send_it_off() 
     for wanted in [id.as_str(), "deferred", "bob@126.com", "Mailbox full, come back later"] {
         assert!(list.contains(wanted), "no {wanted:?} in:\n{list}");
     }
+    let shown = postoffice.queue(&["show", &id]).await?;
+    let told = "mailbox-full: The mailbox is full. To be mended by: the recipient";
+    assert!(shown.contains(told), "{shown}");
+    let metrics = postoffice.metrics("http").await?;
+    assert!(metrics.contains("hedwig_diagnoses_total{diagnosis=\"mailbox-full\"} 1"), "{metrics}");
     let [listed] = &postoffice.queue_list().await?[..] else { panic!("not one mail") };
     assert_eq!(listed["recipients"][0]["next_due"], recipient["next_due"]);
 

@@ -9,9 +9,7 @@ use tokio::{io::AsyncWriteExt, process::Command};
 const PROXY: &str = "127.0.0.2";
 
 async fn metrics(world: &World) -> Result<String> {
-    let url = format!("http://{}/metrics", world.house.mailman.address("admin"));
-    let output = Command::new("/usr/bin/curl").args(["--silent", "--fail", &url]).output().await?;
-    Ok(String::from_utf8(output.stdout)?)
+    world.house.mailman.metrics("admin").await
 }
 
 /// Waits for a line of the metrics: what is counted may come a moment after its reply.
