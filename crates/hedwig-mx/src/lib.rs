@@ -10,6 +10,8 @@ mod dnssec;
 mod explain;
 mod gates;
 mod hosts;
+#[cfg(feature = "https")]
+mod https;
 mod logins;
 mod maildir;
 mod mx;
@@ -32,6 +34,8 @@ mod transaction;
 mod word;
 
 pub mod dkim;
+#[cfg(feature = "tlsrpt")]
+pub mod tlsrpt;
 
 pub use authorities::Authorities;
 pub use dane::Dane;

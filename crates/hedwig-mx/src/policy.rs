@@ -120,6 +120,24 @@ impl Deliverer {
             let told = if wishes.optional { format!("{told}; TLS-Required: No") } else { told };
             return Ok(Chosen { tls: self.own_policy(level), told, report: None });
         }
+        let mut chosen = self.tls_asked_for(way, wishes, level, told).await;
+        if wishes.optional {
+            // Reports themselves are such mails, and are not to be reported on.
+            match &mut chosen {
+                Ok(chosen) => chosen.report = None,
+                Err(forbidden) => forbidden.report = None,
+            }
+        }
+        chosen
+    }
+
+    async fn tls_asked_for(
+        &self,
+        way: Way<'_>,
+        wishes: Wishes,
+        level: TlsLevel,
+        told: String,
+    ) -> Result<Chosen, Box<Forbidden>> {
         let mut chosen = self.with_dane(way, level, told).await?;
         if !matches!(chosen.tls, TlsPolicy::Dane(_)) {
             chosen = self.with_sts(way, wishes, chosen).await?;

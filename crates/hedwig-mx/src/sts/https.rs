@@ -1,18 +1,19 @@
 //! Fetches policies over HTTPS.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper::{body::Incoming, client::conn::http1};
-use hyper_util::rt::TokioIo;
-use rustls::{ClientConfig, pki_types::ServerName};
-use tokio::{net::TcpStream, time::timeout};
-use tokio_rustls::{TlsConnector, client::TlsStream};
+use hyper::body::Incoming;
+use rustls::ClientConfig;
+use tokio::time::timeout;
 
 use super::{FetchError, Fetching, MtaSts, POLICY_BYTES_MAX, PolicyFetcher};
-use crate::{Authorities, Resolver, tls_session::rustls_error};
+use crate::{
+    Authorities, Resolver,
+    https::{HttpsClient, HttpsError},
+};
 
 /// How policies are fetched.
 #[derive(Clone, Debug)]
@@ -34,8 +35,7 @@ impl Default for HttpsOptions {
 /// Fetches policies, one request a connection: each comes from another host, and seldom.
 #[derive(Clone, Debug)]
 pub struct HttpsFetcher {
-    resolver: Resolver,
-    certificates: Arc<ClientConfig>,
+    client: HttpsClient,
     options: HttpsOptions,
 }
 
@@ -43,57 +43,18 @@ impl HttpsFetcher {
     /// Finds the servers of policies with `resolver`; they show certificates that `certificates` accepts.
     #[must_use]
     pub fn new(resolver: Resolver, certificates: Arc<ClientConfig>, options: HttpsOptions) -> Self {
-        Self { resolver, certificates, options }
+        let allow_loopback = options.allow_loopback;
+        Self { client: HttpsClient { resolver, certificates, allow_loopback }, options }
     }
 
-    async fn get(&self, domain: &str) -> Result<String, FetchError> {
+    async fn get(&self, domain: &str) -> Result<String, HttpsError> {
         let host = format!("mta-sts.{domain}");
-        let stream = self.connect(&host).await?;
-        let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
         let request = Request::get("/.well-known/mta-sts.txt")
             .header(header::HOST, &host)
             .header(header::USER_AGENT, "hedwig")
             .body(Empty::<Bytes>::new())
-            .map_err(|error| failed(&error))?;
-        let exchange = async {
-            let response = sender.send_request(request).await.map_err(|error| failed(&error))?;
-            text(response).await
-        };
-        // The connection moves while the answer is awaited, and ends with it.
-        tokio::select! {
-            text = exchange => text,
-            Err(error) = connection => Err(failed(&error)),
-        }
-    }
-
-    async fn connect(&self, host: &str) -> Result<TlsStream<TcpStream>, FetchError> {
-        let name = ServerName::try_from(host.to_owned()).map_err(|error| failed(&error))?;
-        let found = self.resolver.addresses(host).await.map_err(|error| failed(&error))?;
-        let mut last = FetchError::Failed(format!("{host} has no address"));
-        for address in found.value {
-            let canonical = address.to_canonical();
-            if !self.options.allow_loopback
-                && (canonical.is_loopback() || canonical.is_unspecified())
-            {
-                last = FetchError::Failed(format!("{host} leads to this host"));
-                continue;
-            }
-            let address = SocketAddr::from((address, self.options.port));
-            match TcpStream::connect(address).await {
-                Ok(stream) => {
-                    let connector = TlsConnector::from(self.certificates.clone());
-                    return connector
-                        .connect(name, stream)
-                        .await
-                        .map_err(|error| untrusted(&error));
-                }
-                Err(error) => {
-                    last = FetchError::Failed(format!("no connection to {address}: {error}"));
-                }
-            }
-        }
-        Err(last)
+            .map_err(|error| HttpsError::of(&error))?;
+        self.client.exchange(&host, self.options.port, request, text).await
     }
 }
 
@@ -102,8 +63,10 @@ impl PolicyFetcher for HttpsFetcher {
         Box::pin(async move {
             let limit = self.options.time_max;
             let fetched = timeout(limit, self.get(domain)).await;
-            fetched
-                .unwrap_or_else(|_| Err(FetchError::Failed(format!("it took more than {limit:?}"))))
+            match fetched {
+                Ok(fetched) => Ok(fetched?),
+                Err(_) => Err(FetchError::Failed(format!("it took more than {limit:?}"))),
+            }
         })
     }
 }
@@ -118,36 +81,26 @@ impl MtaSts {
     }
 }
 
+impl From<HttpsError> for FetchError {
+    fn from(error: HttpsError) -> Self {
+        match error {
+            HttpsError::Untrusted(reason) => Self::Untrusted(reason),
+            HttpsError::Failed(reason) => Self::Failed(reason),
+        }
+    }
+}
+
 /// RFC 8461 §3.3: nothing but 200 counts, a redirect neither.
-async fn text(response: Response<Incoming>) -> Result<String, FetchError> {
+async fn text(response: Response<Incoming>) -> Result<String, HttpsError> {
     if response.status() != StatusCode::OK {
-        return Err(FetchError::Failed(format!("the server said {}", response.status())));
+        return Err(HttpsError::Failed(format!("the server said {}", response.status())));
     }
     let kind = response.headers().get(header::CONTENT_TYPE);
     let kind = kind.and_then(|kind| kind.to_str().ok()).and_then(|kind| kind.split(';').next());
     if !kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/plain")) {
-        return Err(FetchError::Failed("it is not text/plain".into()));
+        return Err(HttpsError::Failed("it is not text/plain".into()));
     }
     let body = Limited::new(response.into_body(), POLICY_BYTES_MAX).collect().await;
-    let body = body.map_err(|error| FetchError::Failed(error.to_string()))?.to_bytes();
-    String::from_utf8(body.into()).map_err(|error| failed(&error))
-}
-
-/// With what is behind it: the HTTP client's own word is often only that something failed.
-fn failed(error: &dyn std::error::Error) -> FetchError {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text = format!("{text}: {inner}");
-        source = inner.source();
-    }
-    FetchError::Failed(text)
-}
-
-/// What a handshake failed with.
-fn untrusted(error: &io::Error) -> FetchError {
-    match rustls_error(error) {
-        Some(rustls::Error::InvalidCertificate(_)) => FetchError::Untrusted(error.to_string()),
-        _ => failed(error),
-    }
+    let body = body.map_err(|error| HttpsError::Failed(error.to_string()))?.to_bytes();
+    String::from_utf8(body.into()).map_err(|error| HttpsError::of(&error))
 }

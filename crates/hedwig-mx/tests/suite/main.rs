@@ -23,4 +23,6 @@ mod sources;
 mod stalls;
 mod support;
 mod tls;
+#[cfg(feature = "tlsrpt")]
+mod tls_reports;
 mod tls_table;

@@ -45,6 +45,13 @@ impl Authority {
         self.issue_until(name, 4000, key)
     }
 
+    /// A certificate for this name with its key behind it, in PEM, for a program that is not ours.
+    pub(crate) fn issue_pem(&self, name: &str) -> String {
+        let key = KeyPair::generate().unwrap();
+        let certificate = params(name, 4000).signed_by(&key, &self.issuer).unwrap();
+        format!("{}{}", certificate.pem(), key.serialize_pem())
+    }
+
     /// A certificate for this name that was good once.
     pub(crate) fn issue_expired(&self, name: &str) -> Shown {
         self.issue_expired_for(name, &KeyPair::generate().unwrap())
