@@ -1,7 +1,7 @@
 //! One mail to one destination: host after host, until every recipient has its outcome.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::Path,
     sync::Arc,
 };
@@ -31,6 +31,8 @@ pub(crate) struct Deliverer {
     pub(crate) options: Arc<MxOptions>,
     pub(crate) connector: Connector,
     pub(crate) pool: Arc<Pool>,
+    /// The places at sources that have a most.
+    pub(crate) source_places: source::Places,
     /// The MTA-STS policies of domains, if they are followed.
     pub(crate) policies: Option<Policies>,
     /// All our names, as DNS spells them.
@@ -143,10 +145,11 @@ impl Deliverer {
             },
         };
         let chosen = self.on_route(host, scheme, chosen);
+        let source_for = self.choose_sources();
         let endpoint = |address: IpAddr| Endpoint {
             host: host.to_owned(),
             place: Place::Tcp((address, port).into()),
-            source: self.source_for((address, port).into()),
+            source: source_for(address),
             scheme,
             tls: chosen.tls.clone(),
             found_in_dns: false,
@@ -188,10 +191,11 @@ impl Deliverer {
         chosen: &Chosen,
         mail: &mut Transaction,
     ) -> Result<(), IsUs> {
+        let source_for = self.choose_sources();
         let endpoint = |address: &IpAddr| Endpoint {
             host: host.to_owned(),
             place: Place::Tcp((*address, self.options.mx_port).into()),
-            source: self.source_for((*address, self.options.mx_port).into()),
+            source: source_for(*address),
             scheme: Scheme::Smtp,
             tls: chosen.tls.clone(),
             found_in_dns: true,
@@ -207,6 +211,8 @@ impl Deliverer {
         chosen: &Chosen,
         mail: &mut Transaction,
     ) -> Result<(), IsUs> {
+        let sources = left.iter().filter_map(|endpoint| endpoint.source.as_ref());
+        let _places = self.source_places.take(sources).await;
         loop {
             left.truncate(mail.addresses_left);
             if left.is_empty() || !mail.is_open() {
@@ -319,8 +325,13 @@ impl Deliverer {
         })
     }
 
-    fn source_for(&self, address: SocketAddr) -> Option<Source> {
-        source::choose(&self.options.sources, address).cloned()
+    /// The source for the addresses of each family, one for all of a host's: a mail then counts at one.
+    fn choose_sources(&self) -> impl Fn(IpAddr) -> Option<Source> + use<> {
+        let choose =
+            |to: IpAddr| source::choose(&self.options.sources, &self.source_places, to).cloned();
+        let four = choose(Ipv4Addr::UNSPECIFIED.into());
+        let six = choose(Ipv6Addr::UNSPECIFIED.into());
+        move |to| if to.is_ipv4() { four.clone() } else { six.clone() }
     }
 
     /// Whether mail to this address would come back to us.

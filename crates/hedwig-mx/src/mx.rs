@@ -21,6 +21,7 @@ use crate::{
     gates::{Gates, servers_of_target},
     maildir, name,
     pool::Pool,
+    source::Places,
     sts::Policies,
     transaction::Transaction,
 };
@@ -52,6 +53,7 @@ impl Mx {
             own_names: own_names.collect(),
             connector: Connector::new(options.clone()),
             pool: Arc::new(Pool::new(&options)),
+            source_places: Places::of(&options.sources),
             policies: options.mta_sts.clone().map(Policies::new),
             options,
         };
@@ -123,6 +125,15 @@ impl Mx {
         }
         let places = self.deliverer.options.connections_per_destination_max.max(1);
         let gate = self.gates.of(destination, &self.deliverer.resolver, places).await;
+        let Deliverer { source_places, options, .. } = self.deliverer.as_ref();
+        let leaves = matches!(
+            destination,
+            Destination::Mx(_) | Destination::Literal(_) | Destination::Host { .. }
+        );
+        if refuse_crowds && leaves && source_places.are_taken(&options.sources) {
+            let text = "All source addresses have as much mail under way as they may";
+            return Err(Refusal::new(RefusalKind::TooMany, text).retry_after(CROWD_LASTS));
+        }
         if !refuse_crowds {
             return Ok(Gates::pass(gate).await);
         }

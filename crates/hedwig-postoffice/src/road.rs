@@ -59,10 +59,10 @@ pub(crate) static SOURCE_IPV4: Setting = Setting::text("mx", "source_ipv4", "IP"
 pub(crate) static SOURCE_IPV6: Setting = Setting::text("mx", "source_ipv6", "IP")
     .help("The address that IPv6 connections come from")
     .example("2001:db8::1");
-pub(crate) static SOURCE: Setting = Setting::list("mx", "source", "IP [weight=N] [hello=NAME]")
+pub(crate) static SOURCE: Setting = Setting::list("mx", "source", "IP [weight=N] [max=N] [hello=NAME]")
     .help("The addresses that connections come from, before source_ipv4 and source_ipv6: one of the server's \
             family is chosen for each mail, N times as often as one of weight 1, and says hello as NAME \
-           (else the hostname)")
+           (else the hostname). No more than max mails are under way from it at once")
     .example("192.0.2.1 weight=3 hello=a.example.org");
 pub(crate) static DKIM_KEYS: Setting = Setting::text("dkim", "keys", "DIR")
     .flag("dkim-keys")

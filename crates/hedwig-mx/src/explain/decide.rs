@@ -217,6 +217,8 @@ impl Deliverer {
         let sources = fits.map(|source| ExplainedSource {
             address: source.address,
             percent: u64::from(source.weight) * 100 / all.max(1),
+            at_once_max: source.at_once_max,
+            under_way: self.source_places.under_way(source),
             hello_name: source.hello_name.as_ref().unwrap_or(&options.hello_name).clone(),
         });
         sources.collect()

@@ -74,6 +74,10 @@ pub struct ExplainedSource {
     pub address: std::net::IpAddr,
     /// How much of the mail it gets, in percent.
     pub percent: u64,
+    /// How many mails may be under way from it at once; `None` for any number.
+    pub at_once_max: Option<usize>,
+    /// How many are, where there is a most.
+    pub under_way: Option<usize>,
     /// What we call ourselves there.
     pub hello_name: String,
 }

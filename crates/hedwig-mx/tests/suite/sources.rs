@@ -66,3 +66,13 @@ async fn a_source_of_the_other_family_is_no_hindrance_and_one_that_is_not_ours_i
     assert_eq!(short(&outcome), "deferred 4.4.1", "{outcome:?}");
     assert_eq!(server.connections(), 0);
 }
+
+#[tokio::test]
+async fn no_more_mails_leave_a_source_at_once_than_it_may() {
+    let (server, mx, _dns) = lab(["127.0.0.71 max=2"]).await;
+    let mails = (0..12).map(|_| deliver(&mx, ["bob@example.com"]));
+    for [outcome] in futures_util::future::join_all(mails).await {
+        assert_eq!(short(&outcome), "done 2.0.0", "{outcome:?}");
+    }
+    assert!(server.connections() <= 2, "{} connections", server.connections());
+}

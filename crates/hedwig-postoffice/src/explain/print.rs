@@ -212,7 +212,11 @@ fn address(page: &mut Page, told: &ExplainedAddress, hello_name: &str) {
     page.line("  address", format_args!("{}, {open}", told.address));
     for source in &told.sources {
         let (address, percent, hello) = (source.address, source.percent, &source.hello_name);
-        page.line("  from", format_args!("{address} ({percent} %), as {hello}"));
+        let most = match (source.under_way, source.at_once_max) {
+            (Some(under_way), Some(most)) => format!(", {under_way} of {most} mails under way"),
+            _ => String::new(),
+        };
+        page.line("  from", format_args!("{address} ({percent} %), as {hello}{most}"));
     }
     if told.sources.is_empty() {
         page.line("  from", format_args!("the address that the system chooses, as {hello_name}"));
