@@ -1,8 +1,12 @@
 #![doc = include_str!("../README.md")]
 
+mod certificate;
+mod enclosure;
 mod error;
 #[cfg(feature = "daemons")]
 mod house;
+mod mail_server;
+mod maildir;
 mod process;
 mod report;
 mod wait;
@@ -15,20 +19,28 @@ pub mod clients;
 pub mod daemon;
 pub mod dkim;
 pub mod dns;
+pub mod dovecot;
+pub mod exim;
 pub mod message;
+pub mod opensmtpd;
 pub mod postfix;
 #[cfg(feature = "daemons")]
 pub mod program;
 pub mod receiver;
 
+pub use certificate::write_certificate;
 pub use clients::{Client, HttpResponse, curl};
 #[cfg(feature = "daemons")]
 pub use daemon::{Daemon, DaemonOptions, TOKEN};
 pub use dns::{Delegation, Dns, Fault};
+pub use dovecot::start_dovecot;
 pub use error::{BoxError, LabError, Result};
+pub use exim::start_exim;
 #[cfg(feature = "daemons")]
 pub use house::{House, HouseOptions, start_mailman, start_postoffice};
+pub use mail_server::{MailServer, MailServerOptions};
 pub use message::Submission;
+pub use opensmtpd::start_opensmtpd;
 pub use postfix::{Postfix, PostfixOptions};
 pub use process::{PATIENCE, Process};
 #[cfg(feature = "daemons")]

@@ -4,7 +4,7 @@ use std::{
     fs, io,
     net::{SocketAddr, TcpListener},
     os::unix::fs::{PermissionsExt, chown},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -12,9 +12,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::{
-    LabError, Process, Result,
-    clients::{run, wire_lines},
-    wait::eventually,
+    LabError, Process, Result, clients::run, maildir, wait::eventually, write_certificate,
 };
 
 const POSTFIX: &str = "/usr/sbin/postfix";
@@ -32,6 +30,8 @@ pub struct PostfixOptions {
     pub domains: Vec<String>,
     /// The only recipients it has, the others getting 550 5.1.1; empty for all of its domains.
     pub mailboxes: Vec<String>,
+    /// Whether it offers STARTTLS, with a certificate of its own for its name.
+    pub tls: bool,
     /// Further lines of `main.cf`.
     pub main_cf: Vec<String>,
 }
@@ -43,6 +43,7 @@ impl Default for PostfixOptions {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             domains: Vec::new(),
             mailboxes: Vec::new(),
+            tls: false,
             main_cf: Vec::new(),
         }
     }
@@ -124,15 +125,7 @@ impl Postfix {
     /// # Errors
     /// When the mailbox cannot be read.
     pub fn messages(&self) -> Result<Vec<Vec<u8>>> {
-        let mut files: Vec<PathBuf> = match fs::read_dir(self.directory.path().join("mail/box/new"))
-        {
-            Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?,
-            // The first delivery makes the Maildir.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error.into()),
-        };
-        files.sort();
-        files.iter().map(|file| Ok(wire_lines(&fs::read(file)?))).collect()
+        maildir::messages(&self.directory.path().join("mail/box"))
     }
 
     /// Waits until it has delivered so many messages, and returns them.
@@ -188,12 +181,16 @@ fn lay_out(directory: &Path, options: &PostfixOptions, address: SocketAddr) -> R
     let owner = user_id("postfix")?;
     chown(directory.join("data"), Some(owner), None)?;
     chown(directory.join("mail"), Some(owner), None)?;
+    if options.tls {
+        write_certificate(&directory.join("etc"), &options.hostname)?;
+    }
     fs::write(directory.join("etc/main.cf"), main_cf(directory, options, owner))?;
     fs::write(directory.join("etc/master.cf"), master_cf(address))?;
     Ok(())
 }
 
-fn user_id(name: &str) -> Result<u32> {
+/// The id of a user of the system.
+pub(crate) fn user_id(name: &str) -> Result<u32> {
     let users = fs::read_to_string("/etc/passwd")?;
     let fields = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
     let mut ids = fields
@@ -201,7 +198,7 @@ fn user_id(name: &str) -> Result<u32> {
         .filter_map(|fields| fields.get(2).and_then(|id| id.parse().ok()));
     ids.next().ok_or_else(|| {
         LabError::new(format!(
-            "there is no user {name}: is the Debian package postfix installed? ./test does it"
+            "there is no user {name}: is its Debian package installed? ./test does it"
         ))
         .into()
     })
@@ -217,7 +214,12 @@ fn main_cf(directory: &Path, options: &PostfixOptions, owner: u32) -> String {
         options.mailboxes.clone()
     };
     let mailboxes: String = mailboxes.iter().map(|name| format!("{{ {name} = box/ }} ")).collect();
-    let further = options.main_cf.join("\n");
+    let mut further = options.main_cf.join("\n");
+    if options.tls {
+        let files = format!("{directory}/etc/key.pem, {directory}/etc/certificate.pem");
+        further += &format!("\nsmtpd_tls_security_level = may\nsmtpd_tls_chain_files = {files}");
+        further += "\nsmtpd_tls_loglevel = 1";
+    }
     format!(
         "compatibility_level = 3.6\n\
          queue_directory = {directory}/queue\n\

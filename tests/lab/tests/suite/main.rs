@@ -18,6 +18,7 @@ mod lost_replies;
 mod nothing_is_lost;
 mod problems;
 mod real_clients;
+mod receivers;
 mod reports;
 mod service_manager;
 mod signatures;

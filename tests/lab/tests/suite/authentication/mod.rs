@@ -7,7 +7,6 @@ mod nodemailer;
 use std::{
     fs,
     future::IntoFuture,
-    io::Write as _,
     path::{Path, PathBuf},
     process::{Output, Stdio},
     sync::Arc,
@@ -16,6 +15,7 @@ use std::{
 use hedwig_envelope::{Mail, Outcome, Receipt, Reply, Status};
 use hedwig_lab::{
     Half, HouseOptions, Program, Result, SENDER, Submission, World, message::assert_unchanged,
+    write_certificate,
 };
 use hedwig_smtp::{
     ServerOptions,
@@ -39,7 +39,7 @@ impl Stage {
     async fn start() -> Result<Self> {
         let files = TempDir::with_prefix("lab-door-")?;
         let program = Program::at(env!("CARGO_BIN_EXE_hedwig-lab"));
-        renew(files.path())?;
+        write_certificate(files.path(), "127.0.0.1")?;
         let users = files.path().join("users");
         add_user(&program, &users, PASSWORD).await?;
         let set = |options: HouseOptions| {
@@ -71,19 +71,6 @@ impl Stage {
         assert!(text.contains(" with ESMTPSA "), "{text}");
         Ok(())
     }
-}
-
-/// A new certificate and key for 127.0.0.1; each file is replaced as a whole.
-fn renew(directory: &Path) -> Result<()> {
-    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
-    for (name, text) in
-        [("certificate.pem", made.cert.pem()), ("key.pem", made.signing_key.serialize_pem())]
-    {
-        let mut new = tempfile::NamedTempFile::new_in(directory)?;
-        new.write_all(text.as_bytes())?;
-        new.persist(directory.join(name))?;
-    }
-    Ok(())
 }
 
 async fn add_user(program: &Program, users: &Path, password: &str) -> Result<()> {
@@ -257,7 +244,7 @@ async fn a_renewed_certificate_and_a_changed_password_need_no_restart() -> Resul
     assert!(output.status.success(), "{}", said(&output));
     stage.assert_arrived(1, &mail).await?;
 
-    renew(stage.files.path())?;
+    write_certificate(stage.files.path(), "127.0.0.1")?;
     let mail = letter();
     let output = smtplib(&stage, &mail).await?;
     assert!(output.status.success(), "{}", said(&output));

@@ -1,7 +1,9 @@
 //! What a client writes into a parameter stays there: it becomes no line of the log, no header field, no command to
 //! another server, and nothing that was said before TLS is obeyed after it.
 
-use hedwig_lab::{Client, Half, HouseOptions, Result, SENDER, Submission, eventually};
+use hedwig_lab::{
+    Client, Half, HouseOptions, Result, SENDER, Submission, eventually, write_certificate,
+};
 use serde_json::Value;
 
 use crate::hostile::{assert_others_are_served, mails_for, raw::Raw, start_with, strict};
@@ -88,10 +90,8 @@ print(secure.makefile('rb').readline().decode().strip())
 #[tokio::test]
 async fn what_was_said_before_tls_is_not_obeyed_after_it() -> Result<()> {
     let files = tempfile::tempdir()?;
-    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
     let path = |name: &str| files.path().join(name).display().to_string();
-    std::fs::write(path("certificate.pem"), made.cert.pem())?;
-    std::fs::write(path("key.pem"), made.signing_key.serialize_pem())?;
+    write_certificate(files.path(), "127.0.0.1")?;
     let world = start_with(|options: HouseOptions| {
         let mailman = options
             .mailman

@@ -1,0 +1,34 @@
+use hedwig_lab::{MailServerOptions, Result, start_exim};
+
+use super::{DOMAIN, assert_all_arrived, assert_reported, body, reply, send, states, world};
+
+#[tokio::test]
+async fn exim_takes_mails_over_tls_and_in_chunks_on_one_connection() -> Result<()> {
+    let (world, address) = world(|options| options).await?;
+    let exim = start_exim(&MailServerOptions::new(address, DOMAIN)).await?;
+    let mut sent = Vec::new();
+    for number in 0..3 {
+        let unknown = format!("nobody{number}");
+        let (mail, status) = send(&world, &["bob", &unknown, "alice"], &body(number)).await?;
+        assert_eq!(states(&status, Some("TLSv1.3")), ["delivered", "failed", "delivered"]);
+        assert_eq!(reply(&status, 1), "550 5.1.1 No such mailbox here");
+        sent.push(mail);
+    }
+    for mailbox in ["bob", "alice"] {
+        assert_all_arrived(&exim.wait_for(mailbox, sent.len()).await?, &sent);
+    }
+    assert_reported(&world, &[("nobody0", "5.1.1")]).await?;
+    assert_eq!(exim.logged("SMTP connection from"), 1, "{}", exim.log());
+    let accepted: Vec<String> =
+        exim.log().lines().filter(|l| l.contains(" <= ")).map(Into::into).collect();
+    assert_eq!(accepted.len(), sent.len(), "one transaction for each mail: {accepted:#?}");
+    for line in &accepted {
+        // K stands for CHUNKING. Its L, for PIPELINING, says "not used" whatever a client does (4.96).
+        for used in [" P=esmtps ", " X=TLS1.3", " K "] {
+            assert!(line.contains(used), "{used} is not in {line}");
+        }
+        assert!(line.ends_with(" for bob@example.com alice@example.com"), "{line}");
+    }
+    world.close().await?;
+    Ok(())
+}
