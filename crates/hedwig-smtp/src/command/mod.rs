@@ -94,6 +94,13 @@ mod tests {
     }
 
     #[test]
+    fn an_envelope_id_that_would_be_too_long_for_the_next_server_is_refused_here() {
+        let line = format!("MAIL FROM:<a@b> ENVID={}", "\u{e9}".repeat(40));
+        let error = Command::parse(line.as_bytes()).unwrap_err();
+        assert!(error.to_string().contains("more than 100 characters"), "{error}");
+    }
+
+    #[test]
     fn commands_are_written_as_they_were_read() {
         for line in [
             "HELO a.example",

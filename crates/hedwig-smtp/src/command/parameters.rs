@@ -106,12 +106,14 @@ impl<'a> Parameter<'a> {
         xtext::decode(self.value()?).ok_or_else(|| self.wrong("it is no xtext"))
     }
 
-    /// RFC 3461 §4.4: at most 100 characters, as they are written.
+    /// RFC 3461 §4.4: at most 100 characters, as they are written. What should have been written as xtext and was
+    /// not counts as it goes on to the next server.
     fn envelope_id(&self) -> Result<String, CommandError> {
-        if self.value()?.len() > 100 {
+        let decoded = self.xtext()?;
+        if self.value()?.len() > 100 || xtext::encode(&decoded).len() > 100 {
             return Err(self.wrong("it has more than 100 characters"));
         }
-        self.xtext()
+        Ok(decoded)
     }
 
     /// Digits only: what is too large for 64 bits is as large as they hold.
