@@ -86,7 +86,23 @@ async fn damaged(
         );
         readable.insert(number);
     }
+    check_set_aside(copy.path());
     (readable, spool.quarantined(), inspection)
+}
+
+/// What was set aside of the log is what lies there, from that octet to the next record or the end.
+fn check_set_aside(spool: &Path) {
+    for aside in files(&spool.join("quarantine")) {
+        let name = aside.file_name().unwrap().to_str().unwrap();
+        let place = name.split_once('-').map(|(segment, from)| (segment, from.parse::<usize>()));
+        let Some((segment, Ok(from))) = place else { continue };
+        let segment = fs::read(spool.join(format!("log/{segment}.segment"))).unwrap();
+        let bytes = fs::read(&aside).unwrap();
+        let behind = segment[from..].strip_prefix(&bytes[..]);
+        let behind = behind.unwrap_or_else(|| panic!("{name}: these octets are not the segment's"));
+        let is_whole = behind.is_empty() || behind.starts_with(b"HdwR");
+        assert!(is_whole, "{name}: {} octets are set aside, and not those behind", bytes.len());
+    }
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use std::sync::{
 use crate::common::{
     at, claim_one, deliver_all, done, id,
     life::{Life, letter},
+    outcome,
     promise::{check, check_counted},
     states,
 };
@@ -268,7 +269,11 @@ async fn the_log_stays_short_and_one_survivor_is_carried_along() {
     let spool = Spool::on_disk(Arc::new(disk.clone()), None, life.options(&seconds)).unwrap();
     let survivor = letter(0, 2500);
     spool.commit(survivor.clone()).await.unwrap();
+    let lease = claim_one(&spool, at(0)).await;
+    let busy = vec![outcome(450, "Busy")];
+    spool.finish(&lease, busy, Some(at(60)), vec![]).await.unwrap();
     spool.hold(&Selection::All).await.unwrap();
+    let shown = spool.show(survivor.id).await.unwrap().unwrap();
     for number in 1..200 {
         seconds.fetch_add(10, Ordering::Relaxed);
         spool.commit(letter(number, 2500)).await.unwrap();
@@ -280,6 +285,11 @@ async fn the_log_stays_short_and_one_survivor_is_carried_along() {
     drop(spool);
     let disk = Arc::new(disk.after_power_cut(|_| Kept::Nothing));
     let spool = Spool::on_disk(disk, None, life.options(&seconds)).unwrap();
+    assert_eq!(
+        spool.show(survivor.id).await.unwrap().unwrap(),
+        shown,
+        "with all that became of it"
+    );
     assert_eq!(spool.release(&Selection::All).await.unwrap(), 1);
     assert_eq!(claim_one(&spool, spool.clock().now()).await.mail, survivor);
     assert_eq!(spool.quarantined(), 0);

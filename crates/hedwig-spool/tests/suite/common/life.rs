@@ -136,7 +136,7 @@ async fn settle(spool: &Spool, number: u128, promises: &mut Promises) {
         let (answer, next_due, promised) = match turn {
             0 | 3 => (done(), None, Promised::Settled(State::Delivered)),
             1 => (outcome(550, "No"), None, Promised::Settled(State::Failed)),
-            _ => (outcome(450, "Busy"), Some(now), Promised::Waits),
+            _ => (outcome(450, "Busy"), Some(now), Promised::Deferred),
         };
         let reports: Vec<_> = match turn {
             1 => [number + 1, number + 2].map(|number| letter(number, 100)).into(),

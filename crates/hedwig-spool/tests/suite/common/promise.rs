@@ -46,9 +46,17 @@ pub(crate) struct Accepted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Promised {
     Waits,
+    /// It waits, and that it was tried is known.
+    Deferred,
     Settled(State),
     /// The call that was to settle it failed: it may have been or not.
     Unknown,
+}
+
+impl Promised {
+    fn waits(self) -> bool {
+        matches!(self, Self::Waits | Self::Deferred)
+    }
 }
 
 impl Promises {
@@ -85,8 +93,7 @@ impl Promises {
 
     /// The oldest mail of which every recipient waits.
     pub(crate) fn oldest_waiting(&self) -> Option<MailId> {
-        let waits =
-            |accepted: &&Accepted| accepted.recipients.iter().all(|p| *p == Promised::Waits);
+        let waits = |accepted: &&Accepted| accepted.recipients.iter().all(|p| p.waits());
         self.mails.values().find(waits).map(|accepted| accepted.mail.id)
     }
 }
@@ -119,7 +126,7 @@ async fn check_kept(spool: &Spool, accepted: &Accepted, leniency: Leniency, stor
     let id = accepted.mail.id;
     let status = spool.show(id).await.unwrap();
     let Some(status) = status else {
-        let may_be_gone = accepted.recipients.iter().all(|p| *p != Promised::Waits);
+        let may_be_gone = accepted.recipients.iter().all(|p| !p.waits());
         assert!(leniency.forgets && may_be_gone, "{story}: kept: {id} is gone");
         return;
     };
@@ -128,6 +135,7 @@ async fn check_kept(spool: &Spool, accepted: &Accepted, leniency: Leniency, stor
         let (state, address) = (recipient.state, &recipient.address);
         let holds = match promised {
             Promised::Waits => !state.is_final(),
+            Promised::Deferred => !state.is_final() && !recipient.attempts.is_empty(),
             Promised::Settled(settled) => state == *settled,
             Promised::Unknown => true,
         };
@@ -153,7 +161,7 @@ async fn check_together(spool: &Spool, promises: &Promises, leniency: Leniency, 
 
 async fn check_known(spool: &Spool, promises: &Promises, leniency: Leniency, story: &str) {
     for accepted in promises.mails.values() {
-        let may_be_gone = accepted.recipients.iter().all(|p| *p != Promised::Waits);
+        let may_be_gone = accepted.recipients.iter().all(|p| !p.waits());
         if may_be_gone && leniency.forgets {
             continue;
         }
@@ -161,6 +169,16 @@ async fn check_known(spool: &Spool, promises: &Promises, leniency: Leniency, sto
         again.id = super::id(9999);
         let known = spool.commit(again).await.unwrap().id;
         assert_eq!(known, accepted.mail.id, "{story}: known: its key stands for another mail");
+    }
+    for refused in promises.refused.values() {
+        if spool.show(refused.id).await.unwrap().is_none() {
+            continue;
+        }
+        // Whoever was told no sends it again: under another id, and with its key.
+        let mut again = refused.clone();
+        again.id = super::id(9998);
+        let known = spool.commit(again).await.unwrap().id;
+        assert_eq!(known, refused.id, "{story}: once: it is there, and taken once more");
     }
 }
 
@@ -208,8 +226,7 @@ async fn check_claims(spool: &Spool, promises: &Promises, story: &str) {
     }
     for (id, accepted) in &promises.mails {
         for (place, promised) in accepted.recipients.iter().enumerate() {
-            let waits = *promised == Promised::Waits;
-            let missing = waits && !offered.contains(&(*id, place));
+            let missing = promised.waits() && !offered.contains(&(*id, place));
             assert!(!missing, "{story}: kept: recipient {place} of {id} is never tried");
         }
     }
