@@ -12,6 +12,9 @@ mod errand;
 mod error;
 mod explain;
 mod finding;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod housekeeping;
 mod index;
 mod inspection;

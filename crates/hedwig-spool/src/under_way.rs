@@ -61,7 +61,13 @@ impl UnderWay {
         for name in &files {
             let text = read(&*disk, name).map_err(doing())?;
             // The last line may be torn.
-            begun.extend(text.split_inclusive('\n').filter_map(parse));
+            let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+            for line in whole {
+                match parse(line) {
+                    Some((key, attempts)) => drop(begun.insert(key, attempts)),
+                    None => tracing::warn!(name, ?line, "a note of an attempt is damaged"),
+                }
+            }
         }
         Ok((Self { disk, file: None, next }, LeftBehind { begun, files }))
     }

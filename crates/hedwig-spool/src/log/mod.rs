@@ -40,7 +40,7 @@ pub(crate) struct Position {
 
 /// What the first record of a segment says.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct SegmentHead {
+pub(crate) struct SegmentHead {
     spool: String,
     segment: u32,
     /// The segment before, and how far it goes.
@@ -354,7 +354,7 @@ impl Readers {
     }
 }
 
-fn segment_name(number: u32) -> String {
+pub(crate) fn segment_name(number: u32) -> String {
     format!("{DIRECTORY}/{number:010}.segment")
 }
 

@@ -48,7 +48,7 @@ impl Scan {
     }
 
     /// Goes through one file.
-    pub(super) fn of_file(file: Arc<dyn DiskFile>, number: u32, end: u64) -> Self {
+    pub(crate) fn of_file(file: Arc<dyn DiskFile>, number: u32, end: u64) -> Self {
         let segment = Segment { number, file, offset: 0, end, window: Window::default() };
         Self { readers: None, todo: VecDeque::new(), current: Some(segment) }
     }

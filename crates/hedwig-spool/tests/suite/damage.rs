@@ -90,18 +90,24 @@ async fn damaged(
     (readable, spool.quarantined(), inspection)
 }
 
-/// What was set aside of the log is what lies there, from that octet to the next record or the end.
+/// What was set aside of the log is what lies there, from that octet to the next record, the next such place or
+/// the end.
 fn check_set_aside(spool: &Path) {
-    for aside in files(&spool.join("quarantine")) {
-        let name = aside.file_name().unwrap().to_str().unwrap();
+    let aside = files(&spool.join("quarantine"));
+    let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+    let names: BTreeSet<String> = aside.iter().map(|path| name(path)).collect();
+    for path in aside {
+        let name = name(&path);
         let place = name.split_once('-').map(|(segment, from)| (segment, from.parse::<usize>()));
-        let Some((segment, Ok(from))) = place else { continue };
-        let segment = fs::read(spool.join(format!("log/{segment}.segment"))).unwrap();
-        let bytes = fs::read(&aside).unwrap();
-        let behind = segment[from..].strip_prefix(&bytes[..]);
-        let behind = behind.unwrap_or_else(|| panic!("{name}: these octets are not the segment's"));
-        let is_whole = behind.is_empty() || behind.starts_with(b"HdwR");
-        assert!(is_whole, "{name}: {} octets are set aside, and not those behind", bytes.len());
+        let Some((number, Ok(from))) = place else { continue };
+        let segment = fs::read(spool.join(format!("log/{number}.segment"))).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        let to = from + bytes.len();
+        assert_eq!(bytes, segment[from..to], "{name}");
+        let is_whole = to == segment.len()
+            || segment[to..].starts_with(b"HdwR")
+            || names.contains(&format!("{number}-{to}"));
+        assert!(is_whole, "{name}: not all of it is set aside, it ends at octet {to}");
     }
 }
 
@@ -172,6 +178,75 @@ async fn a_damaged_content_is_set_aside_with_its_bytes_and_its_mail_held() {
     assert_eq!(fs::read(&kept[0]).unwrap(), bytes, "whatever becomes of its mail");
     let inspection = Inspection::of(whole.path(), small()).await.unwrap();
     assert!(inspection.is_damaged() && inspection.quarantine.len() == 1);
+}
+
+/// The notes of what is being tried: a place that is damaged costs the marks of the attempts there and no mail.
+#[tokio::test]
+async fn damage_to_the_notes_of_attempts_costs_no_mail_and_no_mark_of_another() {
+    let whole = spool_of_mails().await;
+    let spool = Spool::open(whole.path(), small()).unwrap();
+    assert_eq!(claim(&spool, at(0)).await.len() as u128, MAILS);
+    drop(spool);
+    let notes = files(&whole.path().join("attempts")).remove(0);
+    let noted = fs::read(&notes).unwrap();
+    let file = notes.strip_prefix(whole.path()).unwrap();
+    let lines: Vec<&[u8]> = noted.split_inclusive(|byte| *byte == b'\n').collect();
+    assert_eq!(lines.len() as u128, MAILS);
+    let mut unmarked = 0;
+    for (what, change) in CHANGES {
+        for place in (0..noted.len()).step_by(11) {
+            let story = format!("{what} at {place}");
+            let copy = copy_of(whole.path());
+            let mut bytes = noted.clone();
+            change(&mut bytes, place);
+            fs::write(copy.path().join(file), &bytes).unwrap();
+            let spool = Spool::open(copy.path(), small()).unwrap();
+            let left: BTreeSet<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
+            for status in spool.list(&Filter::default()).await.unwrap() {
+                let attempts = &status.recipients[0].attempts;
+                let is_marked = attempts.len() == 1 && attempts[0].ambiguous;
+                assert!(is_marked || attempts.is_empty(), "{story}: {attempts:?}");
+                let id = status.id.to_string();
+                let line = lines.iter().find(|line| line.starts_with(id.as_bytes())).unwrap();
+                assert!(is_marked || !left.contains(line), "{story}: {id} is not marked");
+                unmarked += usize::from(!is_marked);
+            }
+            assert_eq!(claim(&spool, at(100)).await.len() as u128, MAILS, "{story}");
+        }
+    }
+    println!("marks lost: {unmarked}");
+    assert!(unmarked > 0);
+}
+
+/// What was set aside is for people: nothing reads it, and nothing writes it again.
+#[tokio::test]
+async fn damage_in_quarantine_costs_nothing_and_is_left_as_it_is() {
+    let whole = spool_of_mails().await;
+    let log = whole.path().join("log/0000000001.segment");
+    let mut bytes = fs::read(&log).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&log, bytes).unwrap();
+    let spool = Spool::open(whole.path(), small()).unwrap();
+    assert_eq!(claim(&spool, at(0)).await.len() as u128, MAILS - 1);
+    spool.close().await;
+    let aside = files(&whole.path().join("quarantine"));
+    assert_eq!(aside.len(), 1);
+    let file = aside[0].strip_prefix(whole.path()).unwrap();
+    for (what, change) in CHANGES {
+        let copy = copy_of(whole.path());
+        let mut bytes = fs::read(&aside[0]).unwrap();
+        change(&mut bytes, 30);
+        fs::write(copy.path().join(file), &bytes).unwrap();
+        // With the index made anew the place is found once more.
+        fs::remove_file(copy.path().join("index.sqlite")).unwrap();
+        let inspection = Inspection::of(copy.path(), small()).await.unwrap();
+        assert!(inspection.is_damaged() && inspection.quarantine.len() == 1, "{what}");
+        let spool = Spool::open(copy.path(), small()).unwrap();
+        assert_eq!(claim(&spool, at(10_000)).await.len() as u128, MAILS - 1, "{what}");
+        assert_eq!(spool.quarantined(), 1, "{what}");
+        assert_eq!(fs::read(copy.path().join(file)).unwrap(), bytes, "{what}");
+    }
 }
 
 #[tokio::test]
