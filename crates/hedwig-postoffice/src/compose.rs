@@ -10,7 +10,7 @@ use hedwig_daemon::{
 };
 use hedwig_envelope::{BoxError, ChangeLayer, MailId, MailService, adding_received};
 use hedwig_mx::{
-    DkimLayer,
+    DkimLayer, TlsObserver,
     dkim::{KeyDirectory, KeyRing},
 };
 use hedwig_spool::{Courier, Spool};
@@ -73,8 +73,11 @@ pub(crate) async fn serve(
     let asked = resolver.clone();
     // Whether DANE is on is in the log from the beginning, and nobody waits for it.
     tokio::spawn(async move { asked.dnssec().await });
-    let mx = configuration.road.mx(resolver);
+    let directory = &configuration.spool.directory;
     let spool = spool::open(configuration.spool.clone()).await.map_err(Failure::try_again)?;
+    let counts = configuration.tls_reports.open(directory).map_err(Failure::try_again)?;
+    let observer = counts.clone().map(|counts| -> Arc<dyn TlsObserver> { counts });
+    let mx = configuration.road.mx(resolver.clone(), observer);
     let metrics = Metrics::new();
 
     let mut parts = Parts::new(stop.clone());
@@ -88,14 +91,21 @@ pub(crate) async fn serve(
             ring
         }
     };
-    let list = suppression::open(&configuration.spool.directory).map_err(Failure::try_again)?;
+    if let Some(counts) = counts {
+        let mails = accepting(&configuration, &metrics, spool.clone());
+        let (loopback, stop) = (configuration.road.mx.allow_loopback, stop.requested());
+        let reports = configuration.tls_reports.report(counts, resolver, loopback, mails, stop);
+        if let Some(reports) = reports {
+            parts.start_sure("TLS reports", reports);
+        }
+    }
+    let list = suppression::open(directory).map_err(Failure::try_again)?;
     let suppression = SuppressionLayer::new(list.clone(), configuration.suppression);
     let explainer =
         Explainer::new(&configuration, spool.clone(), mx.clone(), keys.clone(), list, true)
             .service();
     let control = Control::new(spool.clone());
     let further = Router::new().route(EXPLAIN_PATH, explainer.clone());
-    let directory = &configuration.spool.directory;
     let control = serve_control(directory, control, further, stop.requested());
     parts.start_sure("control socket", control.map_err(Failure::try_again)?);
 

@@ -8,7 +8,7 @@ use hedwig_daemon::{
 use hedwig_spool::Grouping;
 
 use crate::{
-    ListenerOptions, RoadOptions,
+    ListenerOptions, RoadOptions, TlsReportOptions,
     listener::{
         ADMIN_TOKEN, CERTIFICATE, CLIENT_AUTHORITIES, KEY, LISTEN, MAILS_MAX, SIZE_MAX, TOKEN,
     },
@@ -17,6 +17,7 @@ use crate::{
         SOURCE, SOURCE_IPV4, SOURCE_IPV6, TLS, TLS_DOMAIN, TRUST_ANCHORS,
     },
     suppression::REMEMBER,
+    tlsrpt::{CONTACT, DELAY, FROM, ORGANIZATION},
 };
 
 static DIRECTORY: Setting = spool::directory("/var/spool/hedwig-postoffice");
@@ -63,6 +64,10 @@ pub static SCOPE: Scope = Scope {
         &SOURCE_IPV6,
         &DKIM_KEYS,
         &REMEMBER,
+        &CONTACT,
+        &ORGANIZATION,
+        &FROM,
+        &DELAY,
         &HOSTNAME,
         &GRACE,
         &log::FORMAT,
@@ -84,6 +89,8 @@ pub struct Configuration {
     pub road: RoadOptions,
     /// How long a recipient that does not exist is not tried again; zero: it is.
     pub suppression: Duration,
+    /// Whether and how TLS is reported.
+    pub tls_reports: TlsReportOptions,
     /// The name of this host.
     pub hostname: Hostname,
     /// How long a graceful stop may take.
@@ -100,6 +107,7 @@ impl Configuration {
         let hostname = Hostname::read(read);
         let road = RoadOptions::read(read, hostname.as_ref());
         let suppression = read.one::<Span>(&REMEMBER);
+        let tls_reports = TlsReportOptions::read(read, hostname.as_ref());
         let grace = read.one::<Span>(&GRACE);
         Some(Self {
             listener: listener?,
@@ -108,6 +116,7 @@ impl Configuration {
             politeness: politeness?,
             road: road?,
             suppression: suppression?.0,
+            tls_reports: tls_reports?,
             hostname: hostname?,
             grace: grace?.0,
         })
@@ -119,6 +128,12 @@ impl Configuration {
         lines.extend(self.listener.describe());
         lines.push(format!("it is queued in: {}", self.spool.directory.display()));
         lines.extend(self.road.describe());
+        let keys = &self.road.keys;
+        lines.extend(
+            self.tls_reports.describe(|domain| {
+                keys.iter().any(|key| key.domain().eq_ignore_ascii_case(domain))
+            }),
+        );
         lines
     }
 }

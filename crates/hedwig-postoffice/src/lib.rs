@@ -9,6 +9,7 @@ mod keys;
 mod listener;
 mod road;
 mod suppression;
+mod tlsrpt;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -23,6 +24,7 @@ pub use configuration::{Configuration, SCOPE};
 pub use listener::{ListenerOptions, OpenRelay};
 pub use road::RoadOptions;
 pub use suppression::{Suppressing, SuppressionLayer};
+pub use tlsrpt::TlsReportOptions;
 
 /// The daemon, for [`hedwig_daemon::run`].
 #[derive(Clone, Copy, Debug)]

@@ -3,6 +3,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
     str::FromStr,
+    sync::Arc,
 };
 
 use hedwig_daemon::{
@@ -11,7 +12,7 @@ use hedwig_daemon::{
 };
 use hedwig_mx::{
     HttpsOptions, Keys, Logins, MtaSts, Mx, MxOptions, Resolver, ResolverConfigError, Route,
-    Source, TlsLevel, TlsRule, TlsRules, TrustAnchors,
+    Source, TlsLevel, TlsObserver, TlsRule, TlsRules, TrustAnchors,
 };
 
 pub(crate) static ROUTE: Setting = Setting::list("mx", "route", "DOMAIN=TARGET")
@@ -151,10 +152,11 @@ impl RoadOptions {
         }
     }
 
-    /// What delivers, with this resolver.
+    /// What delivers, with this resolver; `observer` is told how TLS goes.
     #[must_use]
-    pub fn mx(&self, resolver: Resolver) -> Mx {
+    pub fn mx(&self, resolver: Resolver, observer: Option<Arc<dyn TlsObserver>>) -> Mx {
         let mut options = self.mx.clone();
+        options.tls_observer = observer;
         if self.mta_sts {
             let allow_loopback = options.allow_loopback;
             let https = HttpsOptions { allow_loopback, ..HttpsOptions::default() };

@@ -2,7 +2,7 @@
 
 use std::{future::Future, io, sync::Arc, time::Duration};
 
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use hedwig_envelope::{Address, BoxError, MailService, Outcome};
 use tokio::time::{MissedTickBehavior, interval};
 use tower::ServiceExt;
@@ -23,7 +23,7 @@ const CONCURRENT_MAX: usize = 16;
 pub struct TlsReportTimes {
     /// A day's reports leave at a random time up to so long after its end (RFC 8460 §4.1).
     pub delay_max: Duration,
-    /// What could not be sent is tried again after so long.
+    /// What could not be sent is tried again after so long, then after twice as long, and so on (RFC 8460 §5.5).
     pub retry: Duration,
     /// What could not be sent so long after the day's end is given up.
     pub give_up: Duration,
@@ -122,27 +122,32 @@ impl<S: MailService> TlsReporter<S> {
     }
 
     async fn report_each_day(&self) {
-        let delay = fastrand::u64(..=self.times.delay_max.as_secs());
-        let mut not_before = i64::MIN;
+        let delay = Duration::from_secs(fastrand::u64(..=self.times.delay_max.as_secs()));
+        let (mut wait, mut not_before) = (self.times.retry, i64::MIN);
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            for day in self.counts.ended() {
-                let since = self.since(day);
-                if since < Duration::from_secs(delay) || self.now() < not_before {
-                    continue;
-                }
+            let mut days = self.counts.ended();
+            days.retain(|day| self.since(*day) >= delay);
+            if days.is_empty() || self.now() < not_before {
+                continue;
+            }
+            let mut has_waiting = false;
+            for day in days {
                 let reported = self.report_day(day).await;
-                if reported.waiting == 0 || since >= self.times.give_up {
+                if reported.waiting == 0 || self.since(day) >= self.times.give_up {
                     self.end(day);
+                } else {
+                    has_waiting = true;
                 }
             }
-            if self.counts.ended().iter().any(|day| self.since(*day) >= Duration::from_secs(delay))
-                && self.now() >= not_before
-            {
-                let retry = i64::try_from(self.times.retry.as_secs()).unwrap_or(i64::MAX);
-                not_before = self.now().saturating_add(retry);
+            if has_waiting {
+                let seconds = i64::try_from(wait.as_secs()).unwrap_or(i64::MAX);
+                not_before = self.now().saturating_add(seconds);
+                wait = wait.saturating_mul(2);
+            } else {
+                wait = self.times.retry;
             }
         }
     }
@@ -170,11 +175,15 @@ impl<S: MailService> TlsReporter<S> {
 
     /// Reports a day, as far as it is not reported yet. What could not be sent stays, to be tried again.
     pub async fn report_day(&self, day: Day) -> ReportedDay {
-        let domains = self.counts.domains(day);
-        let reports = domains.iter().map(|domain| self.report(day, domain));
-        let mut reports = stream::iter(reports).buffer_unordered(CONCURRENT_MAX);
+        let mut domains = self.counts.domains(day).into_iter();
+        let mut reports = FuturesUnordered::new();
         let mut total = ReportedDay::default();
-        while let Some(reported) = reports.next().await {
+        loop {
+            let room = CONCURRENT_MAX.saturating_sub(reports.len());
+            for domain in domains.by_ref().take(room) {
+                reports.push(self.report(day, domain));
+            }
+            let Some(reported) = reports.next().await else { break };
             total.sent += reported.sent;
             total.unasked += usize::from(!reported.asked && reported.done);
             total.waiting += usize::from(!reported.done);
@@ -184,7 +193,8 @@ impl<S: MailService> TlsReporter<S> {
         total
     }
 
-    async fn report(&self, day: Day, domain: &str) -> Reported {
+    async fn report(&self, day: Day, domain: String) -> Reported {
+        let domain = domain.as_str();
         let mut reported = Reported { sent: 0, asked: false, done: true };
         let records = match self.resolver.txt(&format!("_smtp._tls.{domain}")).await {
             Ok(found) => found.value,

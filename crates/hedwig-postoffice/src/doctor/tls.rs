@@ -1,6 +1,6 @@
 //! What a domain asks of TLS from those who send to it: MTA-STS (RFC 8461) and TLSRPT (RFC 8460). Neither is a must.
 
-use hedwig_mx::{ResolveErrorKind, StsPolicy, policy_id};
+use hedwig_mx::{ResolveErrorKind, StsPolicy, policy_id, tlsrpt::ReportUri};
 
 use super::{
     finding::Finding,
@@ -118,13 +118,9 @@ pub(super) async fn reports(patient: &Patient, domain: &str) -> Vec<Finding> {
     }]
 }
 
+/// Whether each can be reported to, as those who report read it.
 fn are_uris(list: &str) -> bool {
-    let is_uri = |uri: &str| {
-        let uri = uri.trim().to_ascii_lowercase();
-        uri.strip_prefix("mailto:").is_some_and(|address| address.contains('@'))
-            || uri.strip_prefix("https://").is_some_and(|rest| !rest.is_empty())
-    };
-    list.split(',').all(is_uri)
+    list.split(',').all(|uri| uri.trim().parse::<ReportUri>().is_ok())
 }
 
 #[cfg(test)]

@@ -103,7 +103,7 @@ async fn without_daemon(settings: &Settings, question: &Question) -> Result<Exit
     }
     let resolver = configuration.road.resolver()?;
     let spool = spool::open(configuration.spool.clone()).await?;
-    let mx = configuration.road.mx(resolver);
+    let mx = configuration.road.mx(resolver, None);
     let keys = KeyRing::from(configuration.road.keys.clone());
     let list = crate::suppression::open(&configuration.spool.directory)?;
     let explainer = Explainer::new(&configuration, spool.clone(), mx, keys, list, false);

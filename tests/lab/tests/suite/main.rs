@@ -24,5 +24,6 @@ mod service_manager;
 mod signatures;
 mod standards;
 mod suppression;
+mod tls_reports;
 mod unix_socket;
 mod verifier;
