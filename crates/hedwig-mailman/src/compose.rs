@@ -140,6 +140,7 @@ fn smtp_options(configuration: &Configuration) -> ServerOptions {
         future_release: Some(configuration.hold_max).filter(|max| !max.is_zero()),
         connections_max: configuration.connections_max,
         connections_per_address_max: configuration.connections_per_client,
+        content_memory_bytes: configuration.content_memory_bytes,
         shutdown_grace: configuration.grace,
         ..ServerOptions::default()
     }

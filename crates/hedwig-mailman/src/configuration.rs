@@ -25,6 +25,9 @@ static CONNECTIONS_MAX: Setting = Setting::text("smtp", "connections_max", "N")
 static CONNECTIONS_PER_CLIENT: Setting = Setting::text("smtp", "connections_per_client", "N")
     .help("So many of them from one client's address")
     .default("100");
+static CONTENT_MEMORY: Setting = Setting::text("smtp", "content_memory", "SIZE")
+    .help("So much memory at each address for contents on their way in; who would need more waits for others to end")
+    .default("48M");
 static MAILS_MAX: Setting = Setting::text("smtp", "mails_max", "N")
     .help("So many mails are in hand at once; more are told 451")
     .default("1000");
@@ -80,6 +83,7 @@ pub static SCOPE: Scope = Scope {
         &MAILS_MAX,
         &CONNECTIONS_MAX,
         &CONNECTIONS_PER_CLIENT,
+        &CONTENT_MEMORY,
         &HOLD_MAX,
         &settings::RELAY_FROM,
         &settings::LINE_ENDINGS,
@@ -150,6 +154,8 @@ pub struct Configuration {
     pub connections_max: usize,
     /// How many of them from one client's address.
     pub connections_per_client: usize,
+    /// How much memory contents on their way in may have at each address, in bytes.
+    pub content_memory_bytes: u64,
     /// TLS and users.
     pub front_door: FrontDoor,
     /// The road to the postoffice.
@@ -184,6 +190,7 @@ impl Configuration {
         let mails_max = read.one::<NonZeroUsize>(&MAILS_MAX);
         let connections_max = read.one::<NonZeroUsize>(&CONNECTIONS_MAX);
         let connections_per_client = read.one::<NonZeroUsize>(&CONNECTIONS_PER_CLIENT);
+        let content_memory = read.one::<Size>(&CONTENT_MEMORY);
         let front_door = FrontDoor::read(read);
         let urls = read.many::<String>(&URL);
         let client = read_client(read, urls.clone());
@@ -206,6 +213,7 @@ impl Configuration {
             mails_max: mails_max?.get(),
             connections_max: connections_max?.get(),
             connections_per_client: connections_per_client?.get(),
+            content_memory_bytes: content_memory?.0,
             front_door: front_door?,
             client: client?,
             hop_is_secure: urls

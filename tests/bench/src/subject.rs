@@ -39,13 +39,14 @@ impl Way {
                 let dns = Dns::start().await?;
                 dns.mail_domain("bench.example", sink.ip()).await;
                 let mut options = HouseOptions::new(dns.address(), sink.port());
-                let connections = CONNECTIONS_MAX.to_string();
-                options.mailman = options.mailman.set(
-                    Half::Mailman,
-                    "smtp",
-                    "connections_per_client",
-                    &connections,
-                );
+                for (key, value) in [
+                    ("connections_per_client", &*CONNECTIONS_MAX.to_string()),
+                    // smtp-source tells no size and writes to one connection after the other: it would wait for
+                    // itself where contents wait for memory.
+                    ("content_memory", "700M"),
+                ] {
+                    options.mailman = options.mailman.set(Half::Mailman, "smtp", key, value);
+                }
                 let house = House::start(&Program::this()?, options).await?;
                 Subject::Hedwig { house: Box::new(house), _dns: dns }
             }
