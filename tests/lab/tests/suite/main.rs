@@ -4,6 +4,7 @@ mod authentication;
 mod bounces;
 mod clients_and_postfix;
 mod clients_and_receiver;
+mod deadlines;
 mod deferrals;
 mod dependencies;
 mod deploy;

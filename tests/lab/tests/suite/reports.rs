@@ -17,7 +17,7 @@ const MESSAGE: &str = "From: sender@geneegroup.com\r\nTo: bob@126.com\r\nSubject
     Message-ID: <unmistakable@geneegroup.com>\r\n\r\nThe body\r\n";
 
 /// An envelope as MAIL and RCPT would make it.
-fn envelope(recipients: &[(&str, &str, Option<&str>)]) -> Envelope {
+pub(crate) fn envelope(recipients: &[(&str, &str, Option<&str>)]) -> Envelope {
     let recipient =
         |(address, notify, original): &(&str, &str, Option<&str>)| hedwig_envelope::Recipient {
             address: address.parse().expect("an address"),
@@ -32,7 +32,7 @@ fn envelope(recipients: &[(&str, &str, Option<&str>)]) -> Envelope {
 }
 
 /// Sends over SMTP, all parameters included; the id under which the postoffice has it.
-async fn send(server: SocketAddr, envelope: &Envelope) -> Result<String> {
+pub(crate) async fn send(server: SocketAddr, envelope: &Envelope) -> Result<String> {
     let options = ClientOptions { hello_name: "app.lab.example".into(), ..Default::default() };
     let stream = TcpStream::connect(server).await?;
     let mut connection = Connection::greet(stream, options).await?;
@@ -54,12 +54,12 @@ async fn without_dsn() -> Result<Receiver> {
         .await
 }
 
-fn reports(mails: &[Mail]) -> Vec<&Mail> {
+pub(crate) fn reports(mails: &[Mail]) -> Vec<&Mail> {
     mails.iter().filter(|mail| mail.envelope.sender == ReversePath::Null).collect()
 }
 
 /// The only report among the mails, as Python reads it.
-async fn the_report(mails: &[Mail]) -> Result<Value> {
+pub(crate) async fn the_report(mails: &[Mail]) -> Result<Value> {
     let [report] = reports(mails)[..] else { panic!("{} reports", reports(mails).len()) };
     assert_eq!(report.envelope.recipients[0].address.as_str(), SENDER);
     let report = read_report(&report.content.to_bytes()).await?;
@@ -72,7 +72,7 @@ async fn the_report(mails: &[Mail]) -> Result<Value> {
 
 /// Looks whether a group of fields has these values, and no field besides them and these.
 #[track_caller]
-fn check(fields: &Value, expected: &[(&str, &str)], besides: &[&str]) {
+pub(crate) fn check(fields: &Value, expected: &[(&str, &str)], besides: &[&str]) {
     for (name, value) in expected {
         assert_eq!(fields[name], *value, "{name} in {fields:#}");
     }

@@ -1,5 +1,7 @@
 use hedwig_lab::{MailServerOptions, Result, start_exim};
 
+use crate::reports::{self, envelope, the_report};
+
 use super::{DOMAIN, assert_all_arrived, assert_reported, body, reply, send, states, world};
 
 #[tokio::test]
@@ -30,5 +32,24 @@ async fn exim_takes_mails_over_tls_and_in_chunks_on_one_connection() -> Result<(
         assert!(line.ends_with(" for bob@example.com alice@example.com"), "{line}");
     }
     world.close().await?;
+    Ok(())
+}
+
+/// Exim offers no DSN unless it is told to, so we report that the mail was passed on.
+#[tokio::test]
+async fn success_is_reported_by_us_where_an_exim_makes_no_reports() -> Result<()> {
+    let (world, address) = world(|options| options).await?;
+    let exim = start_exim(&MailServerOptions::new(address, DOMAIN)).await?;
+    let bob = format!("bob@{DOMAIN}");
+    reports::send(world.house.smtp(), &envelope(&[(bob.as_str(), "SUCCESS", None)])).await?;
+    exim.wait_for("bob", 1).await?;
+    let report = the_report(&world.receiver.wait_for(1).await?).await?;
+    assert_eq!(report["per_message"]["Reporting-MTA"], "dns; postoffice.lab.example");
+    let recipient = &report["per_recipient"][0];
+    assert_eq!(recipient["Action"], "relayed", "{report:#}");
+    assert_eq!(recipient["Remote-MTA"], format!("dns; mx.{DOMAIN}"));
+    let code = recipient["Diagnostic-Code"].as_str().expect("a code");
+    assert!(code.contains(" OK id="), "Exim's own words: {code}");
+    assert_eq!(world.close().await?, 1);
     Ok(())
 }
