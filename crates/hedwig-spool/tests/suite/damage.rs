@@ -102,6 +102,7 @@ fn check_set_aside(spool: &Path) {
         let Some((number, Ok(from))) = place else { continue };
         let segment = fs::read(spool.join(format!("log/{number}.segment"))).unwrap();
         let bytes = fs::read(&path).unwrap();
+        assert!(!bytes.is_empty(), "{name}");
         let to = from + bytes.len();
         assert_eq!(bytes, segment[from..to], "{name}");
         let is_whole = to == segment.len()
