@@ -39,7 +39,7 @@ impl From<ConnectError> for Failure {
         match error {
             ConnectError::IsUs => Self::IsUs,
             ConnectError::NoWay(outcome) => Self::NoWay(outcome),
-            ConnectError::Failed(outcome) | ConnectError::Insecure(outcome, _) => {
+            ConnectError::Failed(outcome) | ConnectError::Insecure(outcome, ..) => {
                 Self::NoConnection(outcome)
             }
         }

@@ -74,8 +74,8 @@ pub(crate) enum ConnectError {
     NoWay(Box<Outcome>),
     /// What to say of the recipients, if no other server takes them.
     Failed(Box<Outcome>),
-    /// The same, when it is for want of TLS.
-    Insecure(Box<Outcome>, TlsFailure),
+    /// The same, when it is for want of TLS; with the address of ours.
+    Insecure(Box<Outcome>, TlsFailure, Option<IpAddr>),
 }
 
 /// A connection that has said EHLO.
@@ -151,12 +151,14 @@ impl Connector {
             if endpoint.tls.allows_clear_text() {
                 return Ok(Connected { failure: Some(failure), ..connected });
             }
+            let source = connected.source;
             tokio::spawn(connected.connection.quit());
             let text =
                 format!("{} offers no TLS, and this mail must not go without", endpoint.host);
-            return Err(insecure(say_of(endpoint, Status::transient(7, 4), text), failure));
+            let outcome = say_of(endpoint, Status::transient(7, 4), text);
+            return Err(insecure(outcome, failure, source));
         }
-        let (config, name, verdict) = self.tls(endpoint)?;
+        let (config, name, verdict) = self.tls(endpoint, connected.source)?;
         match connected.connection.start_tls(config, name).await {
             Ok(()) => {
                 let failure = verdict.get().map(TlsFailure::of_certificate);
@@ -177,7 +179,8 @@ impl Connector {
             }
             Err(error) => {
                 let outcome = word::of_connection_error(&error, endpoint.relay());
-                Err(insecure(outcome, TlsFailure::of_connection(&error)))
+                let failure = TlsFailure::of_connection(&error);
+                Err(insecure(outcome, failure, connected.source))
             }
         }
     }
@@ -187,6 +190,7 @@ impl Connector {
     fn tls(
         &self,
         endpoint: &Endpoint,
+        source: Option<IpAddr>,
     ) -> Result<(Arc<ClientConfig>, ServerName<'static>, Verdict), ConnectError> {
         let mut verdict = Verdict::default();
         let config = match &endpoint.tls {
@@ -207,7 +211,8 @@ impl Connector {
                     format!("No certificate can be valid for the host name {}", endpoint.host);
                 let failure =
                     TlsFailure::new(TlsFailureKind::CertificateHostMismatch, text.clone());
-                return Err(insecure(say_of(endpoint, Status::transient(7, 5), text), failure));
+                let outcome = say_of(endpoint, Status::transient(7, 5), text);
+                return Err(insecure(outcome, failure, source));
             }
             // The name is not looked at: an underscore in it is no reason to go in clear text.
             (Err(_), Place::Tcp(address)) => ServerName::from(address.ip()),
@@ -246,7 +251,7 @@ impl Connector {
         let transcript = Some(transcript.clone());
         let client = ClientOptions { transcript, ..self.client_options(endpoint) };
         let (greeted, verdict) = if endpoint.scheme == Scheme::Smtps {
-            let (config, name, verdict) = self.tls(endpoint)?;
+            let (config, name, verdict) = self.tls(endpoint, source)?;
             (Connection::greet_over_tls(stream, client, config, name).await, verdict)
         } else {
             (Connection::greet(stream, client).await, Verdict::default())
@@ -259,7 +264,9 @@ impl Connector {
             Err(error) => {
                 let outcome = word::of_connection_error(&error, endpoint.relay());
                 Err(match error {
-                    ConnectionError::Tls(_) => insecure(outcome, TlsFailure::of_connection(&error)),
+                    ConnectionError::Tls(_) => {
+                        insecure(outcome, TlsFailure::of_connection(&error), source)
+                    }
                     _ => failed(outcome),
                 })
             }
@@ -356,6 +363,6 @@ fn failed(outcome: Outcome) -> ConnectError {
     ConnectError::Failed(Box::new(outcome))
 }
 
-fn insecure(outcome: Outcome, failure: TlsFailure) -> ConnectError {
-    ConnectError::Insecure(Box::new(outcome), failure)
+fn insecure(outcome: Outcome, failure: TlsFailure, source: Option<IpAddr>) -> ConnectError {
+    ConnectError::Insecure(Box::new(outcome), failure, source)
 }

@@ -309,14 +309,14 @@ impl Deliverer {
         let connected = self.connector.connect(endpoint, socket, &mail.transcript).await;
         let (source, failure) = match &connected {
             Ok(connected) => (connected.source, connected.failure.as_ref()),
-            Err(ConnectError::Insecure(_, failure)) => (None, Some(failure)),
+            Err(ConnectError::Insecure(_, failure, source)) => (*source, Some(failure)),
             Err(_) => return Ok(connected?),
         };
         if let Some(report) = &chosen.report {
             self.observe(&endpoint.host, endpoint.address(), source, report, failure);
         }
         connected.map_err(|error| match error {
-            ConnectError::Insecure(outcome, failure)
+            ConnectError::Insecure(outcome, failure, _)
                 if mail.wishes.required && failure.is_unfit() =>
             {
                 Failure::NoConnection(Box::new(word::encryption_needed(&outcome)))

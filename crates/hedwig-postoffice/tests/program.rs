@@ -200,6 +200,32 @@ fn dane_and_mta_sts_are_on_and_may_be_turned_off() {
 }
 
 #[test]
+fn check_tells_who_reports_tls() {
+    let directory = tempfile::tempdir().unwrap();
+    let check = |text: &str| {
+        let file = directory.path().join("postoffice.toml");
+        std::fs::write(&file, text).unwrap();
+        run(&["check", "--hostname", "mx.example.org", "--config", file.to_str().unwrap()])
+    };
+    assert!(check("").1.contains("TLS reports: off\n"));
+    let (code, out, _) = check("[tlsrpt]\ncontact = \"tls@example.org\"\n");
+    assert_eq!(code, 0);
+    let who = "TLS reports: of mx.example.org, from tls@example.org, contact tls@example.org\n";
+    assert!(out.contains(who) && out.contains("no DKIM key for their sender"), "{out}");
+    let (code, out, _) = check(
+        "[tlsrpt]\ncontact = \"tls@example.org\"\norganization = \"Us\"\nfrom = \"a@example.com\"\n",
+    );
+    let who = "TLS reports: of Us, from a@example.com, contact tls@example.org\n";
+    assert!(code == 0 && out.contains(who), "{out}");
+    let (_, out, error) = check("[tlsrpt]\nfrom = \"a@example.com\"\n");
+    assert!(format!("{out}{error}").contains("the rest of [tlsrpt] is idle"), "{out}{error}");
+    for wrong in ["postmaster", "bücher@example.org", "a@b@c"] {
+        let (code, _, error) = check(&format!("[tlsrpt]\ncontact = \"{wrong}\"\n"));
+        assert!(code != 0 && error.contains("contact"), "{wrong}: {error}");
+    }
+}
+
+#[test]
 fn check_tells_every_mistake() {
     let (code, _, error) = run(&[
         "check",

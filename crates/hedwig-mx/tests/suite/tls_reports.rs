@@ -183,6 +183,7 @@ async fn each_wrong_certificate_has_its_result_type() {
         if expected.is_some() {
             assert_eq!(details[0]["receiving-mx-hostname"], "mx.example.com", "{what}");
             assert_eq!(details[0]["receiving-ip"], "127.0.0.1", "{what}");
+            assert_eq!(details[0]["sending-mta-ip"], "127.0.0.1", "{what}");
         }
     }
 }
