@@ -99,7 +99,7 @@ pub(crate) async fn serve(
             parts.start_sure("TLS reports", reports);
         }
     }
-    let list = suppression::open(directory).map_err(Failure::try_again)?;
+    let list = suppression::open_or_do_without(directory).map_err(Failure::try_again)?;
     let suppression = SuppressionLayer::new(list.clone(), configuration.suppression);
     let explainer =
         Explainer::new(&configuration, spool.clone(), mx.clone(), keys.clone(), list, true)

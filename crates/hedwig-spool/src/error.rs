@@ -84,7 +84,11 @@ impl SpoolError {
     pub(crate) fn is_no_space(&self) -> bool {
         match self {
             Self::NoSpace(_) => true,
-            Self::Index(error) => error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull),
+            Self::Index(rusqlite::Error::SqliteFailure(failure, _)) => {
+                // SQLite says so when there is no room for the file that its readers share.
+                failure.code == rusqlite::ErrorCode::DiskFull
+                    || failure.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE
+            }
             _ => false,
         }
     }

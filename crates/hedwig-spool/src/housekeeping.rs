@@ -19,6 +19,8 @@ use crate::{
 /// How many mails, and bytes, one step may move or forget.
 const STEP_MAILS: usize = 256;
 const STEP_BYTES: usize = 1 << 20;
+/// How many pages of the index one step may give back.
+const STEP_PAGES: u32 = 1024;
 
 /// How far the cleaning of a segment has come.
 pub(crate) struct Compaction {
@@ -56,7 +58,7 @@ impl Engine {
         if !is_last && (self.is_mostly_dead() || self.is_squeezed(oldest)?) {
             return self.compact(oldest);
         }
-        Ok(forgotten == STEP_MAILS)
+        Ok(forgotten == STEP_MAILS || self.index.give_back(STEP_PAGES)?)
     }
 
     fn retained_from(&self) -> Timestamp {

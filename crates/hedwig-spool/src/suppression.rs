@@ -113,14 +113,28 @@ impl Suppressions {
             }
             other => other?,
         };
-        Ok(Self {
+        Ok(Self::over(connection, entries_max))
+    }
+
+    /// An empty list in memory: for when there is no other.
+    ///
+    /// # Errors
+    /// When SQLite has no memory for it.
+    pub fn in_memory(entries_max: u64) -> Result<Self, SuppressionError> {
+        let connection = Connection::open_in_memory()?;
+        connection.execute_batch(SCHEMA)?;
+        Ok(Self::over(connection, entries_max))
+    }
+
+    fn over(connection: Connection, entries_max: u64) -> Self {
+        Self {
             inner: Arc::new(Inner {
                 connection: Mutex::new(connection),
                 entries_max,
                 made: AtomicU64::new(0),
                 seen_empty: AtomicI64::new(i64::MIN),
             }),
-        })
+        }
     }
 
     /// What is known of a recipient that is not to be tried now. What another process adds to an empty list is seen

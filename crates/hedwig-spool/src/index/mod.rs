@@ -54,8 +54,10 @@ const SCHEMA: &str = "
         WHERE offered IS NOT NULL;
     CREATE TABLE pace (saved TEXT NOT NULL);
 ";
+/// So many pages (of 4 KiB) may be of no use: new mails will need them.
+const FREE_PAGES_KEPT: i64 = 1024;
 /// Another schema is not migrated but made anew from the log.
-const SCHEMA_VERSION: i64 = 3;
+const SCHEMA_VERSION: i64 = 4;
 
 pub(crate) type Result<T> = std::result::Result<T, rusqlite::Error>;
 
@@ -87,6 +89,8 @@ impl Index {
         };
         connection.busy_timeout(Duration::from_secs(10))?;
         connection.set_prepared_statement_cache_capacity(64);
+        // Only before there are tables: a file that has some stays as it is, and is made anew (`SCHEMA_VERSION`).
+        connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "NORMAL")?;
         connection.pragma_update(None, "wal_autocheckpoint", 8000)?;
@@ -127,6 +131,23 @@ impl Index {
         let check = "PRAGMA quick_check(1)";
         let found = self.connection.query_row(check, [], |row| row.get::<_, String>(0))?;
         Ok(found == "ok")
+    }
+
+    /// Cuts at most so many pages off its file that nothing needs any more, once most of it is of no use. Tells whether
+    /// there are more.
+    pub(crate) fn give_back(&self, pages_max: u32) -> Result<bool> {
+        let number =
+            |name: &str| self.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+        let (free, all) = (number("freelist_count")?, number("page_count")?);
+        if free < FREE_PAGES_KEPT || 2 * free < all {
+            return Ok(false);
+        }
+        let cut = format!("PRAGMA incremental_vacuum({pages_max})");
+        let mut cut = self.connection.prepare(&cut)?;
+        let mut steps = cut.query([])?;
+        // Each step cuts a page off.
+        while steps.next()?.is_some() {}
+        Ok(2 * number("freelist_count")? >= all)
     }
 
     /// Gives back the room that what is yet to be moved into it takes, and takes less from now on.

@@ -3,10 +3,15 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
 };
 
 use crate::common::{
-    at, claim, claim_one, deliver_all, done, id, mail, options, outcome, states, with_key,
+    at, claim, claim_one, deliver_all, done, id, life::Life, mail, options, outcome, states,
+    with_key,
 };
 use hedwig_envelope::{Content, State};
 use hedwig_spool::{Filter, Selection, Spool, SpoolError, SpoolOptions};
@@ -264,4 +269,31 @@ async fn a_damaged_file_of_a_content_holds_its_mail() {
     change(&files(directory.path(), "contents")[0], |bytes| bytes[3] ^= 1);
     assert!(claim(&spool, at(0)).await.is_empty());
     assert_eq!(states(&spool, id(1)).await, [State::Held]);
+}
+
+#[tokio::test]
+async fn the_index_gives_its_room_back_when_most_of_it_is_forgotten() {
+    let directory = tempfile::tempdir().unwrap();
+    let size = || fs::metadata(directory.path().join("index.sqlite")).unwrap().len();
+    let seconds = Arc::new(AtomicI64::new(0));
+    let options = || SpoolOptions {
+        segment_bytes_max: SpoolOptions::default().segment_bytes_max,
+        ..Life::FORGETTING.options(&seconds)
+    };
+    let spool = Spool::open(directory.path(), options()).unwrap();
+    let recipients: Vec<String> = (0..1000).map(|number| format!("a@d{number}.example")).collect();
+    let recipients: Vec<&str> = recipients.iter().map(String::as_str).collect();
+    for number in 1..=30 {
+        spool.commit(mail(number, &recipients)).await.unwrap();
+    }
+    spool.drop(&Selection::All).await.unwrap();
+    spool.close().await;
+    let full = size();
+    seconds.store(1000, Ordering::Relaxed);
+    let spool = Spool::open(directory.path(), options()).unwrap();
+    // What it does for itself comes after what it is asked.
+    while spool.show(id(1)).await.unwrap().is_some() {}
+    spool.counts().await.unwrap();
+    spool.close().await;
+    assert!(full > 2 * size(), "{full} octets, and {} in the end", size());
 }

@@ -200,3 +200,23 @@ async fn a_spool_that_filled_a_real_file_system_drains_with_its_index_there_too(
     assert_eq!(spool.counts().await.unwrap().waiting(), 1);
     spool.close().await;
 }
+
+#[tokio::test]
+async fn a_spool_that_was_closed_opens_on_a_real_file_system_that_others_filled() {
+    let Some(tmpfs) = Tmpfs::mount(32 << 20) else {
+        println!("this user may not mount a tmpfs");
+        return;
+    };
+    let seconds = Arc::new(AtomicI64::new(0));
+    let options = || SpoolOptions { reserve_bytes: 64 << 20, ..Life::KEEPING.options(&seconds) };
+    let directory = tmpfs.0.path().join("spool");
+    let spool = Spool::open(&directory, options()).unwrap();
+    spool.commit(letter(1, 2900)).await.unwrap();
+    spool.close().await;
+    let mut filler = std::fs::File::create(tmpfs.0.path().join("filler")).unwrap();
+    while std::io::Write::write_all(&mut filler, &[0; 4096]).is_ok() {}
+    let spool = Spool::open(&directory, options()).unwrap();
+    let claimed = spool.claim(spool.clock().now(), hedwig_spool::Claim::up_to(1)).await.unwrap();
+    spool.finish(&claimed.leases[0], vec![done()], None, vec![]).await.unwrap();
+    spool.close().await;
+}
