@@ -1,4 +1,6 @@
-use std::process::ExitCode;
+use std::{io, process::ExitCode};
+
+use hedwig_envelope::BoxError;
 
 /// How a program ends, in the codes of `sysexits.h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +20,24 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// How a command ends that writes to standard output. What went wrong is told, and may go well another time; that the
+    /// reader has seen enough (`queue list | head`) is no error.
+    #[must_use]
+    pub fn of(done: Result<Self, BoxError>) -> Self {
+        let is_broken_pipe = |error: &BoxError| {
+            let error = error.downcast_ref::<io::Error>();
+            error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+        };
+        match done {
+            Ok(exit) => exit,
+            Err(error) if is_broken_pipe(&error) => Self::Done,
+            Err(error) => {
+                eprintln!("error: {error}");
+                Self::TryAgain
+            }
+        }
+    }
+
     /// The number.
     #[must_use]
     pub fn code(self) -> u8 {

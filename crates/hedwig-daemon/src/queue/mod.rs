@@ -158,15 +158,7 @@ pub(crate) fn run(settings: &Settings, request: &Request, grouping: Grouping) ->
             done
         })
     });
-    match done {
-        Ok(exit) => exit,
-        // The reader has seen enough: `queue list | head`.
-        Err(error) if is_broken_pipe(&error) => Exit::Done,
-        Err(error) => {
-            eprintln!("error: {error}");
-            Exit::TryAgain
-        }
-    }
+    Exit::of(done)
 }
 
 async fn reach(request: &Request, options: spool::Options) -> Result<Server, BoxError> {
@@ -254,8 +246,4 @@ async fn show(server: &Server, request: &Request, out: &mut impl Write) -> Resul
         }
     }
     Ok(exit)
-}
-
-fn is_broken_pipe(error: &BoxError) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
 }

@@ -72,19 +72,7 @@ fn run(settings: &Settings, flags: &ArgMatches) -> Exit {
     }
     let done = super::open(directory).map_err(BoxError::from);
     let done = done.and_then(|list| request.answer(&list, &mut io::stdout().lock()));
-    match done {
-        Ok(exit) => exit,
-        // The reader has seen enough: `suppression list | head`.
-        Err(error) if is_broken_pipe(&error) => Exit::Done,
-        Err(error) => {
-            eprintln!("error: {error}");
-            Exit::TryAgain
-        }
-    }
-}
-
-fn is_broken_pipe(error: &BoxError) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+    Exit::of(done)
 }
 
 struct Request {
