@@ -106,13 +106,13 @@ async fn deliver_all(spool: &Spool, directory: &Path) {
         counted = counts.iter().map(|(_, count)| count).sum();
     }
     println!("all forgotten in        {:>9.1} s", start.elapsed().as_secs_f64());
-    // The index is cut shorter bit by bit, while there is nothing else to do.
+    // The index is cut shorter bit by bit, while there is nothing else to do; its file shows that from time to time.
     let length = || {
         let files = ["index.sqlite", "index.sqlite-wal"].map(|name| directory.join(name));
         files.iter().filter_map(|file| fs::metadata(file).ok()).map(|meta| meta.len()).sum::<u64>()
     };
     let (mut before, mut quiet) = (length(), 0);
-    while quiet < 4 {
+    while quiet < 30 {
         tokio::time::sleep(Duration::from_millis(500)).await;
         quiet = if before == length() { quiet + 1 } else { 0 };
         before = length();
