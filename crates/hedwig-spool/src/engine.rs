@@ -79,6 +79,8 @@ pub(crate) struct Engine {
     pub(crate) options: SpoolOptions,
     pub(crate) now: Timestamp,
     pub(crate) compaction: Option<Compaction>,
+    /// Whether mails were forgotten since the index was last asked to give room back.
+    pub(crate) may_shorten: bool,
     pub(crate) changed: watch::Sender<u64>,
     pub(crate) quarantined: Arc<AtomicU64>,
     pub(crate) standing: Standing,

@@ -48,6 +48,7 @@ impl Engine {
 
     fn step(&mut self) -> Result<bool, SpoolError> {
         let forgotten = self.index.forget(self.retained_from(), STEP_MAILS)?;
+        self.may_shorten |= forgotten > 0;
         let Some((&oldest, _)) = self.log.segments().first_key_value() else { return Ok(false) };
         let is_last = self.log.segments().len() == 1;
         if !is_last && !self.log.is_active(oldest) && self.index.mails_in(oldest) == 0 {
@@ -58,7 +59,12 @@ impl Engine {
         if !is_last && (self.is_mostly_dead() || self.is_squeezed(oldest)?) {
             return self.compact(oldest);
         }
-        Ok(forgotten == STEP_MAILS || self.index.give_back(STEP_PAGES)?)
+        if forgotten == STEP_MAILS {
+            return Ok(true);
+        }
+        // After most batches nothing has been forgotten, and the index need not be asked.
+        self.may_shorten = self.may_shorten && self.index.give_back(STEP_PAGES)?;
+        Ok(self.may_shorten)
     }
 
     fn retained_from(&self) -> Timestamp {

@@ -143,6 +143,7 @@ impl Spool {
             options: options.clone(),
             now,
             compaction: None,
+            may_shorten: true,
             changed: sender,
             quarantined: quarantined.clone(),
             standing,
