@@ -49,7 +49,7 @@ fn configuration(directory: &Path, options: &MailServerOptions, program: &Path) 
          local_interfaces = {ip}\n\
          spool_directory = /var/spool/exim4\n\
          log_file_path = {directory}/log/%slog\n\
-         log_selector = +smtp_connection +received_recipients\n\
+         log_selector = +smtp_connection +received_recipients +pipelining\n\
          pid_file_path = {directory}/log/pid\n\
          acl_smtp_rcpt = rcpt\n\
          acl_smtp_data = accept\n\

@@ -10,6 +10,7 @@ mod maildir;
 mod process;
 mod report;
 mod wait;
+mod withholding;
 #[cfg(feature = "daemons")]
 mod world;
 mod zone;
@@ -48,5 +49,6 @@ pub use program::{Half, Program};
 pub use receiver::{Receiver, Step};
 pub use report::read_report;
 pub use wait::eventually;
+pub use withholding::Withholding;
 #[cfg(feature = "daemons")]
 pub use world::{SENDER, SENDER_DOMAIN, World, loopback_address};

@@ -4,6 +4,7 @@
 mod dovecot;
 mod exim;
 mod opensmtpd;
+mod pipelining;
 mod postfix;
 
 use std::net::SocketAddr;
