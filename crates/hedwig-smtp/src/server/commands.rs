@@ -63,16 +63,20 @@ impl Session {
             self.say(&replies::not_http());
             return self.close(CloseReason::Misbehaved);
         }
-        if is_proxy_header(line) {
-            // Its client would be taken for the proxy, which may be allowed more.
-            self.say(&replies::no_proxy());
-            return self.close(CloseReason::Misbehaved);
+        if line.starts_with(b"PROXY ") {
+            return self.refuse_proxy();
         }
         self.say(error.reply());
         // Where its chunk ends is not known: what follows must not be read as commands.
         if line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"BDAT")) {
             self.close(CloseReason::Misbehaved);
         }
+    }
+
+    /// Its client would be taken for the proxy, which may be allowed more.
+    pub(super) fn refuse_proxy(&mut self) {
+        self.say(&replies::no_proxy());
+        self.close(CloseReason::Misbehaved);
     }
 
     fn obey(&mut self, command: Command) {
@@ -346,11 +350,6 @@ struct LongestHold {
 /// RFC 6531 §3.1: whoever sends such an address must have asked for SMTPUTF8.
 fn is_utf8(address: &Address) -> bool {
     !address.as_str().is_ascii()
-}
-
-/// The header of a PROXY protocol: version 1, or the lines that version 2's signature is made of.
-fn is_proxy_header(line: &[u8]) -> bool {
-    line.starts_with(b"PROXY ") || line == b"\0"
 }
 
 /// The first line of an HTTP request, or what an HTTP/2 client sends first (RFC 9113 §3.4).

@@ -7,6 +7,8 @@ use memchr::memchr;
 /// line must not be made to pass on two commands as one.
 #[derive(Debug, Default)]
 pub(crate) struct LineReader {
+    /// Whether it is known that no proxy began to speak here.
+    begun: bool,
     /// How much of the input has been searched.
     searched: usize,
     /// Whether the line was refused already, and what is left of it is thrown away.
@@ -23,7 +25,27 @@ pub(crate) enum Line {
     BareLf,
 }
 
+/// What a header of the PROXY protocol, version 2, begins with. It looks like empty lines, so that whoever reads lines
+/// takes nothing of it for a command.
+pub(crate) const PROXY_SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
+
 impl LineReader {
+    /// Whether the stream begins with the header of a proxy; `None` when more must come to tell.
+    ///
+    /// The header's empty lines must not be answered by themselves: whoever hears the replies is not who sent them. So
+    /// a client whose first line is empty waits for the reply until it has said more.
+    pub(crate) fn begins_with_proxy(&mut self, input: &[u8]) -> Option<bool> {
+        if self.begun {
+            return Some(false);
+        }
+        let heard = input.len().min(PROXY_SIGNATURE.len());
+        if input[..heard] == PROXY_SIGNATURE[..heard] {
+            return (heard == PROXY_SIGNATURE.len()).then_some(true);
+        }
+        self.begun = true;
+        Some(false)
+    }
+
     /// Takes the next line from the front of `input`; `None` when more must come.
     pub(crate) fn read(&mut self, input: &mut BytesMut, bytes_max: usize) -> Option<Line> {
         if self.skipping && !self.skip(input) {

@@ -340,8 +340,12 @@ impl Session {
     /// Whether something was taken and more may be.
     fn step(&mut self, input: &mut BytesMut) -> bool {
         match &mut self.state {
-            State::Commands => match self.lines.read(input, self.command_bytes_max()) {
-                Some(line) => self.take_line(line),
+            State::Commands => match self.lines.begins_with_proxy(input) {
+                Some(false) => match self.lines.read(input, self.command_bytes_max()) {
+                    Some(line) => self.take_line(line),
+                    None => return false,
+                },
+                Some(true) => self.refuse_proxy(),
                 None => return false,
             },
             State::Authenticating(_) => match self.lines.read(input, RESPONSE_BYTES_MAX) {

@@ -98,12 +98,16 @@ async fn whoever_is_no_proxy_is_hung_up_on_for_a_header() {
     let serve = serve(listener, allow_all(), Inbox::default().service())
         .proxy_protocol(|address| address == IpAddr::from([192, 0, 2, 1]));
     tokio::spawn(serve.into_future());
-    let mut stream = through_a_proxy(address, b"PROXY TCP6 ::1 ::1 4711 25\r\nQUIT\r\n").await;
-    let mut said = String::new();
-    stream.read_to_string(&mut said).await.unwrap();
-    let lines: Vec<_> = said.lines().collect();
-    assert!(lines.len() == 2 && lines[0].starts_with("220 "), "{said}");
-    assert!(lines[1].starts_with("421 4.7.0 No PROXY header is taken"), "{said}");
+    let version_2 =
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\xc6\x33\x64\x02\x12\x67\0\x19";
+    for header in [&b"PROXY TCP6 ::1 ::1 4711 25\r\n"[..], version_2] {
+        let mut stream = through_a_proxy(address, header).await;
+        let mut said = String::new();
+        stream.read_to_string(&mut said).await.unwrap();
+        let lines: Vec<_> = said.lines().collect();
+        assert!(lines.len() == 2 && lines[0].starts_with("220 "), "{said}");
+        assert!(lines[1].starts_with("421 4.7.0 No PROXY header is taken"), "{said}");
+    }
 }
 
 #[tokio::test]

@@ -9,7 +9,8 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
+use crate::server::framing::PROXY_SIGNATURE as SIGNATURE;
+
 /// With its CRLF; the longest that version 1 allows.
 const LINE_BYTES_MAX: usize = 107;
 /// The longest body of version 2 that is read: two addresses, and what proxies tell besides.
