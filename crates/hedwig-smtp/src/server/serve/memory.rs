@@ -9,7 +9,7 @@
 //! (the banker's algorithm): so there is always one that can go on.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -52,7 +52,7 @@ struct Ledger {
     bytes: u64,
     lent: u64,
     accounts: BTreeMap<u64, Account>,
-    requests: VecDeque<Request>,
+    requests: BTreeMap<Turn, Request>,
     next: u64,
 }
 
@@ -63,16 +63,31 @@ struct Account {
     claim: u64,
 }
 
+/// The order in which requests are looked at. Whoever has begun comes before whoever has not, and the most modest first:
+/// there is always one of those that can go on, and it must not be too far behind to be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Turn {
+    Growing { needed: u64, account: u64 },
+    Beginning { account: u64 },
+}
+
+impl Turn {
+    fn account(self) -> u64 {
+        match self {
+            Self::Growing { account, .. } | Self::Beginning { account } => account,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Request {
-    account: u64,
     bytes: u64,
     granted: oneshot::Sender<()>,
 }
 
 impl Fund {
     fn new(bytes: u64) -> Self {
-        let (accounts, requests) = (BTreeMap::new(), VecDeque::new());
+        let (accounts, requests) = (BTreeMap::new(), BTreeMap::new());
         let ledger = Ledger { bytes, lent: 0, accounts, requests, next: 0 };
         Self { ledger: Arc::new(Mutex::new(ledger)), waiting: watch::Sender::new(0) }
     }
@@ -94,25 +109,21 @@ impl Fund {
         let _ = self.waiting.subscribe().wait_for(|waiting| *waiting > 0).await;
     }
 
-    /// Makes those who wait richer, as far as it goes; first come, first served, but whoever asks for
-    /// too much does not hold up the next.
+    /// Makes those who wait richer, as far as it goes; whoever asks for too much does not hold up the next.
     fn settle(&self, mut ledger: MutexGuard<'_, Ledger>) {
-        let mut still = VecDeque::new();
-        while let Some(request) = ledger.requests.pop_front() {
-            if request.granted.is_closed() {
+        let mut turns = Vec::with_capacity(ledger.requests.len().min(LOOK_AHEAD));
+        turns.extend(ledger.requests.keys().copied().take(LOOK_AHEAD));
+        for turn in turns {
+            let bytes = ledger.requests[&turn].bytes;
+            if !ledger.lend(turn.account(), bytes) {
                 continue;
             }
-            if !ledger.lend(request.account, request.bytes) {
-                still.push_back(request);
-                if still.len() == LOOK_AHEAD {
-                    still.append(&mut ledger.requests);
-                }
-            } else if request.granted.send(()).is_err() {
-                ledger.take_back(request.account, request.bytes);
+            let request = ledger.requests.remove(&turn);
+            if !request.is_some_and(|request| request.granted.send(()).is_ok()) {
+                ledger.take_back(turn.account(), bytes);
             }
         }
-        let waiting = still.len();
-        ledger.requests = still;
+        let waiting = ledger.requests.len();
         drop(ledger);
         self.waiting.send_if_modified(|known| std::mem::replace(known, waiting) != waiting);
     }
@@ -197,10 +208,15 @@ impl Loan {
 
     fn ask(&self, bytes: u64) -> Waiting<'_> {
         let (granted, grant) = oneshot::channel();
+        let account = self.account;
+        let turn = match self.bytes {
+            0 => Turn::Beginning { account },
+            lent => Turn::Growing { needed: self.claim - lent, account },
+        };
         let mut ledger = self.fund.lock();
-        ledger.requests.push_back(Request { account: self.account, bytes, granted });
+        ledger.requests.insert(turn, Request { bytes, granted });
         self.fund.settle(ledger);
-        Waiting { fund: &self.fund, account: self.account, bytes, grant }
+        Waiting { fund: &self.fund, turn, bytes, grant }
     }
 }
 
@@ -217,7 +233,7 @@ impl Drop for Loan {
 /// A request; when it is dropped nobody waits any more.
 struct Waiting<'a> {
     fund: &'a Fund,
-    account: u64,
+    turn: Turn,
     bytes: u64,
     grant: oneshot::Receiver<()>,
 }
@@ -226,9 +242,10 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.grant.close();
         let mut ledger = self.fund.lock();
+        ledger.requests.remove(&self.turn);
         // Granted, but nobody was told any more.
         if self.grant.try_recv().is_ok() {
-            ledger.take_back(self.account, self.bytes);
+            ledger.take_back(self.turn.account(), self.bytes);
         }
         self.fund.settle(ledger);
     }
@@ -256,6 +273,25 @@ mod tests {
         assert!(grows(&mut first, 79));
         drop(first);
         assert!(grows(&mut second, 80));
+    }
+
+    #[test]
+    fn who_has_begun_goes_on_however_many_wait_who_have_not() {
+        let fund = Fund::new(100);
+        let mut begun = fund.open(100);
+        assert!(grows(&mut begun, 50));
+        let mut small = fund.open(50);
+        assert!(grows(&mut small, 50));
+        let mut crowd: Vec<Loan> = (0..2 * LOOK_AHEAD).map(|_| fund.open(100)).collect();
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        let mut waits: Vec<_> = crowd.iter_mut().map(|loan| Box::pin(loan.grow(60))).collect();
+        for wait in &mut waits {
+            assert!(wait.as_mut().poll(&mut context).is_pending());
+        }
+        let mut goes_on = pin!(begun.grow(50));
+        assert!(goes_on.as_mut().poll(&mut context).is_pending());
+        drop(small);
+        assert!(goes_on.as_mut().poll(&mut context).is_ready());
     }
 
     #[test]
