@@ -119,7 +119,7 @@ impl Fund {
                 continue;
             }
             let request = ledger.requests.remove(&turn);
-            if !request.is_some_and(|request| request.granted.send(()).is_ok()) {
+            if request.is_none_or(|request| request.granted.send(()).is_err()) {
                 ledger.take_back(turn.account(), bytes);
             }
         }
