@@ -10,7 +10,7 @@ use http::{Request, Response, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
 use tokio_rustls::TlsAcceptor;
 
 use crate::support::certificates::Shown;
@@ -39,6 +39,7 @@ struct State {
     page: Option<Page>,
     /// Host and path of each request.
     requests: Vec<String>,
+    asked: Arc<Notify>,
 }
 
 pub(crate) struct PolicyServer {
@@ -80,6 +81,12 @@ impl PolicyServer {
         self.state.lock().unwrap().page = None;
     }
 
+    /// Returns when there is a request that nobody has waited for.
+    pub(crate) async fn asked(&self) {
+        let asked = Arc::clone(&self.state.lock().unwrap().asked);
+        asked.notified().await;
+    }
+
     pub(crate) fn requests(&self) -> Vec<String> {
         self.state.lock().unwrap().requests.clone()
     }
@@ -99,6 +106,7 @@ async fn answer(
     let page = {
         let mut state = state.lock().unwrap();
         state.requests.push(format!("{host}{}", request.uri()));
+        state.asked.notify_one();
         state.page.clone()
     };
     let Some(page) = page else {
