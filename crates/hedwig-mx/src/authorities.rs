@@ -1,8 +1,11 @@
 //! The certificate authorities that vouch for the names of servers.
 
+mod listed;
+
 use std::{
     fmt,
     hash::{Hash, Hasher},
+    path::{Path, PathBuf},
     sync::{Arc, OnceLock},
 };
 
@@ -13,15 +16,20 @@ use rustls::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::CryptoProvider,
-    pki_types::{CertificateDer, ServerName, UnixTime},
+    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
 };
+
+use listed::Listed;
 
 /// Certificate authorities whose word counts. A cheap handle; clones are equal.
 #[derive(Clone)]
 pub struct Authorities(Arc<Inner>);
 
 struct Inner {
-    verifier: Arc<WebPkiServerVerifier>,
+    roots: Arc<RootCertStore>,
+    /// Certificates that a file lists: each is good for itself too.
+    listed: Vec<CertificateDer<'static>>,
+    verifier: Arc<dyn ServerCertVerifier>,
     config: Arc<ClientConfig>,
 }
 
@@ -38,10 +46,55 @@ impl Authorities {
     /// # Errors
     /// When there is none.
     pub fn of(roots: RootCertStore) -> Result<Self, VerifierBuilderError> {
-        let verifier =
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build()?;
+        Self::build(roots, Vec::new())
+    }
+
+    /// Those whose certificates a PEM file lists, and no others. A server may show a certificate that stands there
+    /// itself, for the names in it: a self-signed one, which is then good until it is taken out of the file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or has none in it.
+    pub fn load(path: &Path) -> Result<Self, AuthoritiesError> {
+        let wrong = |reason: &dyn fmt::Display| AuthoritiesError {
+            path: path.to_owned(),
+            reason: reason.to_string(),
+        };
+        let listed: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(path)
+            .and_then(Iterator::collect)
+            .map_err(|error| wrong(&error))?;
+        let mut roots = RootCertStore::empty();
+        for certificate in &listed {
+            roots.add(certificate.clone()).map_err(|error| wrong(&error))?;
+        }
+        if listed.is_empty() {
+            return Err(wrong(&"there is no certificate in it"));
+        }
+        Self::build(roots, listed).map_err(|error| wrong(&error))
+    }
+
+    /// These, and those as well.
+    #[must_use]
+    pub fn and(&self, others: &Self) -> Self {
+        let mut roots = RootCertStore::clone(&self.0.roots);
+        roots.extend(others.0.roots.roots.iter().cloned());
+        let listed = self.0.listed.iter().chain(&others.0.listed).cloned().collect();
+        Self::build(roots, listed).expect("there are authorities on either side")
+    }
+
+    fn build(
+        roots: RootCertStore,
+        listed: Vec<CertificateDer<'static>>,
+    ) -> Result<Self, VerifierBuilderError> {
+        let roots = Arc::new(roots);
+        let by_roots =
+            WebPkiServerVerifier::builder_with_provider(roots.clone(), provider()).build()?;
+        let verifier: Arc<dyn ServerCertVerifier> = if listed.is_empty() {
+            by_roots
+        } else {
+            Arc::new(Listed { certificates: listed.clone(), otherwise: by_roots })
+        };
         let config = client_config(verifier.clone());
-        Ok(Self(Arc::new(Inner { verifier, config })))
+        Ok(Self(Arc::new(Inner { roots, listed, verifier, config })))
     }
 
     /// A configuration that takes the certificates that they vouch for, for the name of the server.
@@ -57,6 +110,14 @@ impl Authorities {
         let verifier = Hearing { verifier: self.0.verifier.clone(), verdict: verdict.clone() };
         (client_config(Arc::new(verifier)), verdict)
     }
+}
+
+/// Why a file names no [`Authorities`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {reason}; it should hold certificates in PEM", path.display())]
+pub struct AuthoritiesError {
+    path: PathBuf,
+    reason: String,
 }
 
 impl PartialEq for Authorities {
@@ -84,7 +145,7 @@ pub(crate) type Verdict = Arc<OnceLock<rustls::Error>>;
 
 #[derive(Debug)]
 struct Hearing {
-    verifier: Arc<WebPkiServerVerifier>,
+    verifier: Arc<dyn ServerCertVerifier>,
     verdict: Verdict,
 }
 

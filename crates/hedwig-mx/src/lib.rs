@@ -37,7 +37,7 @@ pub mod dkim;
 #[cfg(feature = "tlsrpt")]
 pub mod tlsrpt;
 
-pub use authorities::Authorities;
+pub use authorities::{Authorities, AuthoritiesError};
 pub use dane::Dane;
 pub use dkim::{DkimLayer, Keys};
 pub use dnssec::{DnssecSupport, TrustAnchors, TrustAnchorsError};

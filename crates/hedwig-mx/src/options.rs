@@ -36,6 +36,8 @@ pub struct MxOptions {
     pub tls: TlsRules,
     /// Who vouches for the names of servers, where a certificate has to be for one.
     pub authorities: Authorities,
+    /// The same for the servers that [routes](crate::Route) name, which an operator may know better than the web does.
+    pub route_authorities: Authorities,
     /// Whether a host's TLSA records decide on its certificate (RFC 7672). It takes a resolver that [validates](crate::Resolver::validating).
     pub dane: bool,
     /// How to follow the MTA-STS policies of domains (RFC 8461), where no TLSA records decide; `None` not to.
@@ -75,6 +77,7 @@ pub struct MxOptions {
 
 impl Default for MxOptions {
     fn default() -> Self {
+        let web = Authorities::web();
         Self {
             hello_name: "localhost".into(),
             own_names: Vec::new(),
@@ -84,7 +87,8 @@ impl Default for MxOptions {
             mx_port: 25,
             allow_loopback: false,
             tls: TlsLevel::Opportunistic.into(),
-            authorities: Authorities::web(),
+            authorities: web.clone(),
+            route_authorities: web,
             dane: true,
             mta_sts: None,
             tls_observer: None,

@@ -148,9 +148,17 @@ impl Deliverer {
         Ok(chosen)
     }
 
-    /// The same for a server that a route names: TLS is part of `smtps`, and a password goes to nobody but the
-    /// host that it is for.
+    /// The same for a server that a route names: TLS is part of `smtps`, a password goes to nobody but the
+    /// host that it is for, and it is the operator who says which authorities vouch for it.
     pub(crate) fn on_route(&self, host: &str, scheme: Scheme, chosen: Chosen) -> Chosen {
+        let mut chosen = self.asked_on_route(host, scheme, chosen);
+        if let TlsPolicy::Verified(authorities) = &mut chosen.tls {
+            *authorities = self.options.route_authorities.clone();
+        }
+        chosen
+    }
+
+    fn asked_on_route(&self, host: &str, scheme: Scheme, chosen: Chosen) -> Chosen {
         let has_login = scheme != Scheme::Lmtp && self.options.logins.find(host).is_some();
         if has_login && !chosen.tls.needs_name() && !is_this_host(host) {
             let told = format!("verified: a password is set for {host}");

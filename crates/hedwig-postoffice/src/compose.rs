@@ -93,8 +93,8 @@ pub(crate) async fn serve(
     };
     if let Some(counts) = counts {
         let mails = accepting(&configuration, &metrics, spool.clone());
-        let (loopback, stop) = (configuration.road.mx.allow_loopback, stop.requested());
-        let reports = configuration.tls_reports.report(counts, resolver, loopback, mails, stop);
+        let (road, stop) = (&configuration.road.mx, stop.requested());
+        let reports = configuration.tls_reports.report(counts, resolver, road, mails, stop);
         if let Some(reports) = reports {
             parts.start_sure("TLS reports", reports);
         }

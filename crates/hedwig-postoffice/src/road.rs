@@ -11,8 +11,8 @@ use hedwig_daemon::{
     settings::{Reading, Setting},
 };
 use hedwig_mx::{
-    HttpsOptions, Keys, Logins, MtaSts, Mx, MxOptions, Resolver, ResolverConfigError, Route,
-    Source, TlsLevel, TlsObserver, TlsRule, TlsRules, TrustAnchors,
+    Authorities, HttpsFetcher, HttpsOptions, Keys, Logins, MtaSts, Mx, MxOptions, Resolver,
+    ResolverConfigError, Route, Source, TlsLevel, TlsObserver, TlsRule, TlsRules, TrustAnchors,
 };
 
 pub(crate) static ROUTE: Setting = Setting::list("mx", "route", "DOMAIN=TARGET")
@@ -49,6 +49,14 @@ pub(crate) static DANE: Setting = Setting::switch("mx", "dane")
 pub(crate) static MTA_STS: Setting = Setting::switch("mx", "mta_sts")
     .help("Fetch the MTA-STS policies of domains over HTTPS, and follow them (RFC 8461)")
     .default("true");
+pub(crate) static AUTHORITIES: Setting = Setting::text("mx", "authorities", "FILE")
+    .help("Trust the certificate authorities in FILE (PEM), and not those that web browsers know, wherever a server's \
+           certificate has to be for its name; for laboratories and networks of their own")
+    .example("/etc/hedwig/authorities.pem");
+pub(crate) static ROUTE_AUTHORITIES: Setting = Setting::text("mx", "route_authorities", "FILE")
+    .help("Trust those in FILE (PEM) as well, for the servers that routes name and for no other: an authority of one's \
+           own, or the self-signed certificate of such a server")
+    .example("/etc/hedwig/smart-hosts.pem");
 pub(crate) static TRUST_ANCHORS: Setting = Setting::text("dns", "trust_anchors", "FILE")
     .help("Validate DNSSEC below the root keys in FILE, as DNSKEY records, and not below IANA's");
 pub(crate) static OWN_ADDRESSES: Setting = Setting::list("mx", "own_addresses", "IP")
@@ -101,10 +109,12 @@ impl RoadOptions {
         let own_addresses = read.many::<IpAddr>(&OWN_ADDRESSES);
         let sources = read_sources(read);
         let mta_sts = read.one(&MTA_STS);
+        let authorities = read_authorities(read);
         let trust_anchors = read_trust_anchors(read);
         let key_directory = read.optional::<PathBuf>(&DKIM_KEYS);
         let keys = key_directory.clone().and_then(|directory| read_keys(read, directory));
         let routes = routes?;
+        let ReadAuthorities { of_all, of_routes, told: authorities } = authorities?;
         let mx = MxOptions {
             hello_name: hostname?.to_string(),
             own_addresses: own_addresses?,
@@ -113,6 +123,8 @@ impl RoadOptions {
             mx_port: mx_port?,
             allow_loopback: allow_loopback?,
             tls: TlsRules::new(tls?, tls_domains.clone()?),
+            authorities: of_all,
+            route_authorities: of_routes,
             sources: sources?,
             refuse_crowds: true,
             ..MxOptions::default()
@@ -126,6 +138,7 @@ impl RoadOptions {
         told.extend(mx.sources.iter().map(|source| format!("source: {source}")));
         told.push(format!("TLS: {}", tls?));
         told.extend(tls_domains?.iter().map(|rule| format!("TLS: {rule}")));
+        told.extend(authorities);
         Some(Self {
             mx,
             name_server: name_server?.map(|s| s.0),
@@ -160,7 +173,9 @@ impl RoadOptions {
         if self.mta_sts {
             let allow_loopback = options.allow_loopback;
             let https = HttpsOptions { allow_loopback, ..HttpsOptions::default() };
-            options.mta_sts = Some(MtaSts::from_web(resolver.clone(), https));
+            let certificates = options.authorities.client_config();
+            let fetcher = HttpsFetcher::new(resolver.clone(), certificates, https);
+            options.mta_sts = Some(MtaSts::new(fetcher));
         }
         Mx::new(resolver, options)
     }
@@ -229,6 +244,30 @@ pub(crate) fn read_sources(read: &mut Reading<'_>) -> Option<Vec<Source>> {
     let single: Vec<Source> = single.filter(is_missing).map(Source::of).collect();
     let sources: Vec<Source> = sources.into_iter().chain(single).collect();
     Some(sources)
+}
+
+/// Who vouches for servers' names, and the files that say so.
+struct ReadAuthorities {
+    /// For servers that DNS names.
+    of_all: Authorities,
+    /// For those that routes name.
+    of_routes: Authorities,
+    told: Vec<String>,
+}
+
+fn read_authorities(read: &mut Reading<'_>) -> Option<ReadAuthorities> {
+    let mut told = Vec::new();
+    let mut load = |setting: &'static Setting, whose: &str| {
+        let Some(file) = read.optional::<PathBuf>(setting)? else { return Some(None) };
+        told.push(format!("{whose}: those in {}", file.display()));
+        let loaded = Authorities::load(&file);
+        Some(Some(loaded.map_err(|error| read.wrong(setting, error)).ok()?))
+    };
+    let of_all = load(&AUTHORITIES, "authorities, in the place of the web's");
+    let of_routes = load(&ROUTE_AUTHORITIES, "authorities for the servers of routes, besides");
+    let of_all = of_all?.unwrap_or_else(Authorities::web);
+    let of_routes = of_routes?.map_or_else(|| of_all.clone(), |more| of_all.and(&more));
+    Some(ReadAuthorities { of_all, of_routes, told })
 }
 
 fn read_logins(read: &mut Reading<'_>) -> Option<Logins> {

@@ -8,7 +8,7 @@ use hedwig_daemon::{
 };
 use hedwig_envelope::{Address, MailService, Timestamp};
 use hedwig_mx::{
-    Authorities, Resolver,
+    MxOptions, Resolver,
     tlsrpt::{
         Clock, HttpsPoster, Reporting, TlsCountLimits, TlsCounts, TlsReportTimes, TlsReporter,
     },
@@ -103,19 +103,20 @@ impl TlsReportOptions {
         Ok(Some(Arc::new(counts)))
     }
 
-    /// Reports what is counted, day by day, until the stop. `mails` is where reports by mail go: the queue.
+    /// Reports what is counted, day by day, until the stop, over `road` where it goes by HTTPS. `mails` is where reports by
+    /// mail go: the queue.
     pub(crate) fn report(
         &self,
         counts: Arc<TlsCounts>,
         resolver: Resolver,
-        allow_loopback: bool,
+        road: &MxOptions,
         mails: impl MailService,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Option<impl Future<Output = ()> + Send + 'static> {
         let reporting = self.reporting.clone()?;
-        let certificates = Authorities::web().client_config();
+        let certificates = road.authorities.client_config();
         let poster =
-            HttpsPoster::new(resolver.clone(), certificates, POST_TIME_MAX, allow_loopback);
+            HttpsPoster::new(resolver.clone(), certificates, POST_TIME_MAX, road.allow_loopback);
         let reporter = TlsReporter::new(counts, resolver, poster, mails, reporting, self.times);
         Some(reporter.run(stop))
     }

@@ -4,7 +4,7 @@ use std::{
     fs, io,
     net::{SocketAddr, TcpListener},
     os::unix::fs::{PermissionsExt, chown},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -102,6 +102,12 @@ impl Postfix {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The file with its certificate, if it offers STARTTLS.
+    #[must_use]
+    pub fn certificate(&self) -> PathBuf {
+        self.directory.path().join("etc/certificate.pem")
     }
 
     /// What it has logged.

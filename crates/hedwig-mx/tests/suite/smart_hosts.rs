@@ -12,10 +12,12 @@ use std::{
 };
 
 use crate::support::{
-    Dns, certificates::Authority, deliver, loopback, mx, options, routes, short, tls_policy,
+    Dns,
+    certificates::{Authority, Shown, pem_file},
+    deliver, loopback, mx, options, routes, short, tls_policy,
 };
 use hedwig_envelope::{BoxError, Mail, Outcome, Receipt, Reply, Status};
-use hedwig_mx::{Logins, Mx, MxOptions};
+use hedwig_mx::{Authorities, Logins, Mx, MxOptions, TlsLevel};
 use hedwig_smtp::{
     ServerOptions,
     policy::allow_all,
@@ -124,7 +126,7 @@ async fn by(target: &str, login: &str) -> (Mx, Dns) {
     let options = MxOptions {
         routes: routes([route.as_str()]),
         logins: logins(login),
-        authorities: AUTHORITY.alone(),
+        route_authorities: AUTHORITY.alone(),
         ..options(25)
     };
     (mx(&dns, options), dns)
@@ -151,6 +153,64 @@ async fn a_smart_host_learns_who_we_are_after_starttls_and_from_the_first_byte()
             assert_eq!(host.users(), [Some("alice".to_owned()), Some("alice".to_owned())]);
             assert_eq!(host.asked(), 1, "the second mail went over the same connection");
         }
+    }
+}
+
+/// What becomes of a mail that goes by a route to a server that shows this, where a file lists these.
+async fn with_listed(shown: &Shown, listed: &[&Shown]) -> String {
+    let host = SmartHost::start(Tls::Explicit(shown.server_config()), &[Mechanism::Plain]).await;
+    let dns = Dns::start().await.unwrap();
+    dns.address_of("relay.example", loopback(1)).await;
+    let file = pem_file(listed.iter().map(|shown| &shown.certificate));
+    let route = format!("*=smtp://relay.example:{}", host.port);
+    let options = MxOptions {
+        routes: routes([route.as_str()]),
+        logins: logins("relay.example alice wonderland"),
+        route_authorities: Authorities::web().and(&Authorities::load(file.path()).unwrap()),
+        ..options(25)
+    };
+    let [outcome] = deliver(&mx(&dns, options), ["bob@example.com"]).await;
+    assert_eq!(host.asked() == 1, outcome.answer().reply.is_success(), "{outcome:?}");
+    short(&outcome)
+}
+
+#[tokio::test]
+async fn a_certificate_that_an_operator_lists_is_good_for_its_name() {
+    let name = "relay.example";
+    for shown in [Shown::self_signed(name), Shown::self_signed_authority(name)] {
+        assert_eq!(with_listed(&shown, &[&shown]).await, "done 2.0.0");
+        let others = [&Shown::self_signed(name), &Shown::self_signed_authority(name)];
+        assert_eq!(with_listed(&shown, &others).await, "deferred 4.7.5");
+    }
+    for shown in [Shown::self_signed("x.example"), Shown::self_signed_authority("x.example")] {
+        assert_eq!(with_listed(&shown, &[&shown]).await, "deferred 4.7.5", "for another name");
+    }
+}
+
+#[tokio::test]
+async fn an_authority_for_routes_vouches_for_no_mail_exchanger() {
+    let host = SmartHost::start(Tls::Explicit(certificate("mx.example.com")), &[]).await;
+    let dns = Dns::start().await.unwrap();
+    dns.mail_domain("example.com", loopback(1)).await;
+    let own = pem_file([&AUTHORITY.certificate]);
+    let by_route = format!("example.net=smtp://mx.example.com:{}", host.port);
+    let options = MxOptions {
+        routes: routes([by_route.as_str()]),
+        tls: TlsLevel::Verified.into(),
+        route_authorities: Authorities::web().and(&Authorities::load(own.path()).unwrap()),
+        ..options(host.port)
+    };
+    let mx = mx(&dns, options);
+    assert_eq!(short(&deliver(&mx, ["bob@example.net"]).await[0]), "done 2.0.0");
+    assert_eq!(short(&deliver(&mx, ["bob@example.com"]).await[0]), "deferred 4.7.5");
+}
+
+#[test]
+fn a_file_without_a_certificate_names_no_authority() {
+    let empty = tempfile::NamedTempFile::new().unwrap();
+    for file in [empty.path(), std::path::Path::new("/nowhere/authorities.pem")] {
+        let error = Authorities::load(file).unwrap_err().to_string();
+        assert!(error.contains(file.to_str().unwrap()) && error.contains("PEM"), "{error}");
     }
 }
 

@@ -16,7 +16,6 @@ mod tls;
 use std::{
     future::Future,
     io::{self, Write},
-    path::PathBuf,
     pin::Pin,
     time::Duration,
 };
@@ -73,10 +72,6 @@ fn command(name: &'static str) -> Command {
                 .value_parser(value_parser!(u16).range(1..))
                 .default_value("443"),
         )
-        .arg(
-            text("policy-authorities", "FILE", "Trust these certificates too for MTA-STS policies; for laboratories")
-                .value_parser(value_parser!(PathBuf)),
-        )
         .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print one JSON object"))
 }
 
@@ -113,7 +108,6 @@ fn examine(
         port25_host: text("port25-host"),
         time_server: text("ntp"),
         policy_port: flags.get_one("policy-port").copied().unwrap_or(443),
-        policy_authorities: flags.get_one::<PathBuf>("policy-authorities").cloned(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let settings_findings = host::settings(settings.file(), &configured.warnings);

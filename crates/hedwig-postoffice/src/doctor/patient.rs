@@ -1,9 +1,9 @@
 //! What is looked at, and with what.
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use hedwig_envelope::BoxError;
-use hedwig_mx::{Authorities, HttpsFetcher, HttpsOptions, PolicyFetcher, Resolver, Target};
+use hedwig_mx::{HttpsFetcher, HttpsOptions, PolicyFetcher, Resolver, Target};
 
 use crate::{
     Configuration,
@@ -19,7 +19,6 @@ pub(super) struct Probes {
     /// `HOST` or `HOST:PORT`.
     pub(super) time_server: String,
     pub(super) policy_port: u16,
-    pub(super) policy_authorities: Option<PathBuf>,
 }
 
 /// A postoffice as it is set up.
@@ -37,7 +36,7 @@ pub(super) struct Patient {
 
 impl Patient {
     /// # Errors
-    /// When there is no resolver, or the authorities cannot be read.
+    /// When there is no resolver.
     pub(super) fn new(configuration: Configuration, probes: Probes) -> Result<Self, BoxError> {
         let road = &configuration.road;
         let resolver = road.resolver()?;
@@ -50,10 +49,7 @@ impl Patient {
         // A name that nobody has (RFC 6761 §6.4): only the route for every other domain is about it.
         let detour = Some(road.mx.routes.target("invalid")).filter(|target| **target != Target::Mx);
         let detour = detour.cloned();
-        let certificates = match &probes.policy_authorities {
-            None => Authorities::web().client_config(),
-            Some(file) => Arc::new(hedwig_transport::tls::client_config(Some(file), None)?),
-        };
+        let certificates = road.mx.authorities.client_config();
         let https = HttpsOptions {
             port: probes.policy_port,
             allow_loopback: road.mx.allow_loopback,

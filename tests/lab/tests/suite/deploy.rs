@@ -93,7 +93,11 @@ fn etc() -> TempDir {
     let certified =
         rcgen::generate_simple_self_signed(["mail.example.org".to_owned()]).expect("a certificate");
     let (certificate, key) = (certified.cert.pem(), certified.signing_key.serialize_pem());
-    for name in ["mailman.pem", "mailmen.pem", "postoffice.pem", "smtp.pem", "certificate"] {
+    let with_certificate = [
+        ["mailman.pem", "mailmen.pem", "postoffice.pem", "smtp.pem", "certificate"].as_slice(),
+        &["authorities.pem", "smart-hosts.pem"],
+    ];
+    for name in with_certificate.concat() {
         write(name, &certificate);
     }
     for name in ["mailman.key", "postoffice.key", "smtp.key", "key"] {

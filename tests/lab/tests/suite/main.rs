@@ -23,6 +23,7 @@ mod receivers;
 mod reports;
 mod service_manager;
 mod signatures;
+mod smart_hosts;
 mod standards;
 mod suppression;
 mod tls_reports;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use hedwig_mx::Authorities;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::{
@@ -83,6 +84,15 @@ fn params(name: &str, year: i32) -> CertificateParams {
 }
 
 impl Shown {
+    /// The same, made as `openssl req -x509` makes it: an authority's certificate, of one who is none.
+    pub(crate) fn self_signed_authority(name: &str) -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = params(name, 4000);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).unwrap().der().clone();
+        Self::new(vec![certificate], &key)
+    }
+
     /// A certificate for this name that nobody but its owner vouches for.
     pub(crate) fn self_signed(name: &str) -> Self {
         let key = KeyPair::generate().unwrap();
@@ -111,6 +121,19 @@ impl Shown {
     pub(crate) fn server_config(&self) -> Arc<ServerConfig> {
         self.config.clone()
     }
+}
+
+/// A file of these certificates, as an operator lists them.
+pub(crate) fn pem_file<'a>(
+    certificates: impl IntoIterator<Item = &'a CertificateDer<'static>>,
+) -> tempfile::NamedTempFile {
+    let pem = certificates.into_iter().map(|certificate| {
+        let text = STANDARD.encode(certificate);
+        format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
+    });
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), pem.collect::<String>()).unwrap();
+    file
 }
 
 /// The public key of a certificate, as selector 1 means it.

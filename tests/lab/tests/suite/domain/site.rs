@@ -137,7 +137,8 @@ impl Site {
         let mut command = program().command(Half::Postoffice);
         command.args(["doctor", "--port25-host", OTHER]);
         command.args(["--policy-port", &self.web_port.to_string()]);
-        command.arg("--policy-authorities").arg(self.directory.path().join("web.pem"));
+        let authorities = self.directory.path().join("web.pem");
+        command.env("HEDWIG_POSTOFFICE_MX_AUTHORITIES", authorities);
         command.args(["--ntp", &self.clock.address.to_string()]);
         command.args(["--mx-port", &self.receiver.address().port().to_string()]);
         command.args(["--dns", &name_server.to_string()]);
