@@ -51,7 +51,7 @@ pub(crate) fn of_route_error(error: &ResolveError) -> Outcome {
     say(status, text, Some(relay))
 }
 
-/// Nobody can tell which certificate the server has, so it must not be used (RFC 7672 §2.1.3).
+/// Nobody can tell which certificate the server has, so it must not be used (RFC 7672 §2.1.2).
 pub(crate) fn of_tlsa_error(error: &ResolveError, host: &str) -> Outcome {
     let relay = Relay::of(host);
     say(error.kind.status(), of_dns(error), Some(relay))

@@ -48,7 +48,7 @@ pub(crate) fn outcome_of(refusal: &Refusal) -> Outcome {
     Outcome::of_reply(mended.reply, None)
 }
 
-/// RFC 2852 §4.1.2: it was to be returned when it could not be delivered in time.
+/// RFC 2852 §4.1.3: it was to be returned when it could not be delivered in time.
 pub(crate) fn returned() -> Outcome {
     let text = "Not delivered within the time that its sender gave it";
     Outcome::of_reply(Reply::with_status(554, Status::permanent(4, 7), text), None)

@@ -98,7 +98,7 @@ impl Report<'_> {
     /// Writes the report as a mail of its own, named `id`, from the null sender.
     ///
     /// `None` when there is nobody to tell (the mail came from the null sender, so that a report
-    /// never causes another: RFC 3461 §6.2) or nobody who asked to be told (`NOTIFY`).
+    /// never causes another: RFC 3461 §5.2) or nobody who asked to be told (`NOTIFY`).
     #[must_use]
     pub fn to_mail(&self, id: MailId, now: Timestamp) -> Option<Mail> {
         let sender = self.mail.envelope.sender.address()?;

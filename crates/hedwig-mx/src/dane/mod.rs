@@ -53,7 +53,7 @@ impl Dane {
 /// Asks for the TLSA records of the host with these addresses, as an exchanger of `domain`.
 ///
 /// # Errors
-/// When DNS does not tell, or tells what nobody signed. Then the host must not be used (RFC 7672 §2.1.3).
+/// When DNS does not tell, or tells what nobody signed. Then the host must not be used (RFC 7672 §2.1.2).
 pub(crate) async fn of_host<T>(
     resolver: &Resolver,
     domain: &str,

@@ -192,7 +192,7 @@ impl Session {
         is_too_large.then(|| ContentFault::TooLarge.reply())
     }
 
-    /// RFC 4865 §4: the longest hold in seconds, of at most nine digits, and the latest time, in whole seconds.
+    /// RFC 4865 §3: the longest hold in seconds, of at most nine digits, and the latest time, in whole seconds.
     fn longest_hold(&self) -> Option<LongestHold> {
         let max = self.options.future_release?.as_secs().min(999_999_999);
         let until = self.time_of_day()?.as_second().checked_add_unsigned(max)?;

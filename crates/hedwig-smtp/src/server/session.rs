@@ -127,7 +127,7 @@ impl Session {
     }
 
     /// The same session, which began at this time of day. Call it on a new one; without it FUTURERELEASE is not
-    /// offered, for what is offered is a time of day (RFC 4865 §4).
+    /// offered, for what is offered is a time of day (RFC 4865 §3).
     #[must_use]
     pub fn at_time(mut self, time: Timestamp) -> Self {
         self.began = Some((self.last_heard, time));
