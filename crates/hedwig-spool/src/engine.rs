@@ -342,6 +342,7 @@ impl Engine {
     pub(crate) fn give_back(&mut self, key: UnitKey, token: u64) {
         if self.leases.holds(key, token) {
             self.leases.end(key);
+            self.index.show_leased_again();
             self.under_way.withdraw(key);
             self.changed.send_modify(|version| *version += 1);
         }

@@ -79,7 +79,7 @@ impl<'a> Finding<'a> {
     pub(crate) fn visit(&mut self, index: &Index, due: &Due) -> Result<Visit, rusqlite::Error> {
         let standing = self.leases.standing((due.mail, due.number), self.now);
         if standing == LeaseStanding::Leased {
-            return Ok(Visit::Next);
+            return Ok(Visit::Leased);
         }
         match self.limits.clone() {
             Limits::Plain(claim) => Ok(self.visit_plain(claim, due, standing)),
@@ -112,7 +112,7 @@ impl<'a> Finding<'a> {
         }
         *self.destinations.entry(due.destination.clone()).or_default() += 1;
         self.take(due, None, None);
-        Visit::Next
+        Visit::Leased
     }
 
     fn visit_paced(
@@ -138,7 +138,7 @@ impl<'a> Finding<'a> {
         match paces.admit(&due.destination, self.now) {
             Admission::Go(permit) => {
                 self.take(due, Some(permit), sender);
-                Ok(Visit::Next)
+                Ok(Visit::Leased)
             }
             Admission::Full => {
                 self.more = true;
@@ -152,7 +152,7 @@ impl<'a> Finding<'a> {
                 let at_latest = deadline.unwrap_or(Timestamp::MAX).min(expires_at);
                 if at_latest <= self.now {
                     self.take(due, Some(Permit::TooLate(answer)), sender);
-                    return Ok(Visit::Next);
+                    return Ok(Visit::Leased);
                 }
                 self.wait(due, until.min(at_latest), Duration::ZERO)
             }

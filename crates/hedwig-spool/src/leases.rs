@@ -99,6 +99,11 @@ impl Leases {
         self.granted.get(&key).is_some_and(|granted| granted.token == token)
     }
 
+    /// Whether there is one whose time is over.
+    pub(crate) fn have_run_out(&self, now: Timestamp) -> bool {
+        self.granted.values().any(|granted| granted.expires_at <= now)
+    }
+
     /// Whether somebody tries the unit.
     pub(crate) fn is_leased(&self, key: UnitKey) -> bool {
         self.granted.contains_key(&key)

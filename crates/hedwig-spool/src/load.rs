@@ -41,6 +41,14 @@ pub(crate) struct Found {
 impl Engine {
     /// Leases what is due.
     pub(crate) fn claim(&mut self, now: Timestamp, limits: Limits) -> Result<Found, SpoolError> {
+        if self.leases.have_run_out(now) {
+            self.index.show_leased_again();
+        }
+        // What was found and could not be leased is found again.
+        self.lease_due(now, limits).inspect_err(|_| self.index.show_leased_again())
+    }
+
+    fn lease_due(&mut self, now: Timestamp, limits: Limits) -> Result<Found, SpoolError> {
         self.check_index()?;
         let mut finding = Finding::new(&self.leases, now, limits);
         let next_due = self.index.due(now, |index, due| finding.visit(index, due))?;
@@ -89,6 +97,7 @@ impl Engine {
             return;
         }
         self.leases.end(key);
+        self.index.show_leased_again();
         self.under_way.withdraw(key);
         if let Err(error) = self.index.put_off(&[(key.0, key.1, until)]) {
             self.index_failed(error);

@@ -1,7 +1,7 @@
 use hedwig_envelope::{MailId, Timestamp};
 use rusqlite::OptionalExtension;
 
-use super::{Index, MailRow, Result};
+use super::{Due, Index, MailRow, Result};
 use crate::{
     Counts,
     due::offered,
@@ -75,6 +75,7 @@ impl Index {
         }
         self.homes_changed.clear();
         self.finished.clear();
+        self.show_leased_again();
         self.load_totals()
     }
 
@@ -104,6 +105,10 @@ impl Index {
         for (number, unit) in record.units.iter().enumerate() {
             self.tally(unit, 1);
             self.insert_unit(record, number as u32, unit, rank)?;
+            if let Some(offered) = offered(unit, record.at) {
+                let (destination, mail) = (unit.destination.clone(), record.id);
+                self.show_new(rank, &Due { offered, destination, mail, number: number as u32 });
+            }
         }
         if let Some(key) = &record.origin.idempotency_key {
             self.connection
@@ -218,6 +223,8 @@ impl Index {
 
     fn update_unit(&mut self, mail: MailId, number: u32, unit: &Unit, at: Timestamp) -> Result<()> {
         self.tally(unit, 1);
+        let offered = offered(unit, at);
+        offered.into_iter().for_each(|offered| self.show_changed(offered));
         self.connection
             .prepare_cached(
                 "UPDATE unit SET offered = ?3, deadline = ?4, state = ?5
@@ -226,7 +233,7 @@ impl Index {
             .execute((
                 mail.to_bytes(),
                 number,
-                offered(unit, at),
+                offered,
                 unit.deadline.map(Timestamp::as_second),
                 text_of(unit),
             ))?;

@@ -15,12 +15,12 @@ use crate::due::{NEVER, put_off};
 /// What a step of priority is worth, in seconds of waiting.
 const STEP_SECONDS: i64 = 120;
 /// How many rows are read at once, at first and at most.
-const ROWS: [i64; 2] = [16, 1024];
+const ROWS: [i64; 2] = [4, 1024];
 
 /// A unit that is due.
 #[derive(Clone, Debug)]
 pub(crate) struct Due {
-    offered: i64,
+    pub(super) offered: i64,
     pub(crate) destination: String,
     pub(crate) mail: MailId,
     pub(crate) number: u32,
@@ -31,6 +31,8 @@ pub(crate) struct Due {
 pub(crate) enum Visit {
     /// On to the next.
     Next,
+    /// The same, for it is leased: until that may have changed nobody need be shown it again.
+    Leased,
     /// On to the next destination: this one gets nothing just now.
     NextDestination,
     /// That is enough.
@@ -44,21 +46,56 @@ struct Lane {
     rows: VecDeque<Due>,
     rows_next: i64,
     over: bool,
+    /// Up to here all units are leased.
+    leased: Cursor,
+    /// Whether none was met yet that is not.
+    only_leased: bool,
 }
 
-/// Where in the due index a lane stands: everything up to here was read.
-struct Cursor {
+/// A place in the due index of one priority.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Cursor {
     offered: i64,
     destination: String,
     mail: Vec<u8>,
     number: u32,
 }
 
+impl Cursor {
+    /// Before every unit.
+    fn start() -> Self {
+        Self { offered: i64::MIN, destination: String::new(), mail: Vec::new(), number: 0 }
+    }
+
+    /// Behind every unit that is offered from the same second for the same destination.
+    fn behind(due: Due) -> Self {
+        // Behind every mail's sixteen bytes.
+        let mail = vec![0xff; 17];
+        Self { offered: due.offered, destination: due.destination, mail, number: 0 }
+    }
+
+    fn at(due: &Due) -> Self {
+        Self {
+            offered: due.offered,
+            destination: due.destination.clone(),
+            mail: due.mail.to_bytes().to_vec(),
+            number: due.number,
+        }
+    }
+}
+
 impl Lane {
-    fn new(rank: i64) -> Self {
-        let cursor =
-            Cursor { offered: i64::MIN, destination: String::new(), mail: Vec::new(), number: 0 };
-        Self { rank, cursor, rows: VecDeque::new(), rows_next: ROWS[0], over: false }
+    /// The lane that begins behind this place.
+    fn new(rank: i64, cursor: Cursor) -> Self {
+        Self {
+            rank,
+            leased: cursor.clone(),
+            cursor,
+            rows: VecDeque::new(),
+            rows_next: ROWS[0],
+            over: false,
+            only_leased: true,
+        }
     }
 
     /// When its first unit's turn is; lower is sooner.
@@ -74,26 +111,56 @@ impl Lane {
             self.rows.pop_front();
         }
         if self.rows.is_empty() && !self.over {
-            // Behind every mail's sixteen bytes.
-            let Due { offered, destination, .. } = due;
-            self.cursor = Cursor { offered, destination, mail: vec![0xff; 17], number: 0 };
+            self.cursor = Cursor::behind(due);
         }
     }
 }
 
 impl Index {
-    /// Shows what is due at `now`, by turn. Tells when the next unit will be due, unless it was stopped.
+    /// Shows what is due at `now`, by turn, but not again what was [leased](Visit::Leased). Tells when the next
+    /// unit will be due, unless it was stopped.
     pub(crate) fn due(
-        &self,
+        &mut self,
         now: Timestamp,
-        mut visit: impl FnMut(&Self, &Due) -> Result<Visit>,
+        visit: impl FnMut(&Self, &Due) -> Result<Visit>,
     ) -> Result<Option<Timestamp>> {
+        let leased_up_to = std::mem::take(&mut self.leased_up_to);
         let mut lanes = Vec::new();
         let mut rank = i64::MIN;
         while let Some(found) = self.next_rank(rank)? {
             rank = found;
-            lanes.push(Lane::new(rank));
+            let begin = leased_up_to.get(&rank).cloned().unwrap_or_else(Cursor::start);
+            lanes.push(Lane::new(rank, begin));
         }
+        let next_due = self.show(&mut lanes, now, visit)?;
+        self.leased_up_to = lanes.into_iter().map(|lane| (lane.rank, lane.leased)).collect();
+        Ok(next_due)
+    }
+
+    /// Lets what is due be shown from the beginning: somebody's lease may have ended.
+    pub(crate) fn show_leased_again(&mut self) {
+        self.leased_up_to.clear();
+    }
+
+    /// Lets a unit be shown that is new.
+    pub(super) fn show_new(&mut self, rank: i64, due: &Due) {
+        let leased = self.leased_up_to.get(&rank).filter(|leased| leased.offered >= due.offered);
+        if leased.is_some_and(|leased| *leased >= Cursor::at(due)) {
+            self.leased_up_to.remove(&rank);
+        }
+    }
+
+    /// Lets units be shown whose time changed to this second.
+    pub(super) fn show_changed(&mut self, offered: i64) {
+        self.leased_up_to.retain(|_, leased| leased.offered < offered);
+    }
+
+    fn show(
+        &self,
+        lanes: &mut [Lane],
+        now: Timestamp,
+        mut visit: impl FnMut(&Self, &Due) -> Result<Visit>,
+    ) -> Result<Option<Timestamp>> {
         loop {
             for lane in lanes.iter_mut().filter(|lane| lane.rows.is_empty() && !lane.over) {
                 self.read_on(lane, now)?;
@@ -102,13 +169,20 @@ impl Index {
             let Some(lane) = first.min_by_key(|lane| lane.turn()) else { break };
             let Some(due) = lane.rows.pop_front() else { break };
             match visit(self, &due)? {
+                Visit::Leased => {
+                    if lane.only_leased {
+                        lane.leased = Cursor::at(&due);
+                    }
+                    continue;
+                }
                 Visit::Next => {}
                 Visit::NextDestination => lane.skip(due),
                 Visit::Stop => return Ok(None),
             }
+            lane.only_leased = false;
         }
         let mut next = None::<i64>;
-        for lane in &lanes {
+        for lane in &*lanes {
             next = next.into_iter().chain(self.next_offered(lane.rank, now)?).min();
         }
         Ok(next.map(|second| Timestamp::from_second(second).unwrap_or(Timestamp::MAX)))
@@ -142,12 +216,7 @@ impl Index {
         lane.over = (lane.rows.len() as i64) < lane.rows_next;
         lane.rows_next = (2 * lane.rows_next).min(ROWS[1]);
         if let Some(last) = lane.rows.back() {
-            lane.cursor = Cursor {
-                offered: last.offered,
-                destination: last.destination.clone(),
-                mail: last.mail.to_bytes().to_vec(),
-                number: last.number,
-            };
+            lane.cursor = Cursor::at(last);
         }
         Ok(())
     }
@@ -165,6 +234,7 @@ impl Index {
                 )?
                 .execute((mail.to_bytes(), number, put_off(*until)))?;
         }
+        self.show_leased_again();
         self.commit(self.position)
     }
 

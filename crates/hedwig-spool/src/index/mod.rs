@@ -12,7 +12,7 @@ mod seal;
 mod search;
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     fs::OpenOptions,
     io,
     os::unix::fs::OpenOptionsExt,
@@ -30,6 +30,7 @@ pub(crate) use seal::Seal;
 pub(crate) use search::Search;
 
 use crate::{Counts, log::Position, owner::hand_over};
+use due::Cursor;
 
 const SCHEMA: &str = "
     CREATE TABLE meta (
@@ -74,6 +75,8 @@ pub(crate) struct Index {
     finished: Vec<(MailId, Option<String>)>,
     /// The destinations of units that an operator wants to be tried.
     woken: HashSet<String>,
+    /// Of each priority, up to where all that is due is leased.
+    leased_up_to: HashMap<i64, Cursor>,
 }
 
 impl Index {
@@ -107,6 +110,7 @@ impl Index {
             homes_changed: Vec::new(),
             finished: Vec::new(),
             woken: HashSet::new(),
+            leased_up_to: HashMap::new(),
         };
         index.load(spool)?;
         Ok(index)

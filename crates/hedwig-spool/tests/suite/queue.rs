@@ -35,6 +35,19 @@ macro_rules! on_both {
 }
 
 on_both! {
+    what_would_have_come_before_what_is_leased_is_found(spool) {
+        spool.commit(mail(5, &["a@x.example"])).await.unwrap();
+        let first = claim_one(&spool, at(0)).await;
+        // In the same second: by destination, and by id.
+        for (number, to) in [(6, "a@w.example"), (4, "a@x.example"), (7, "a@x.example")] {
+            spool.commit(mail(number, &[to])).await.unwrap();
+            assert_eq!(claim_one(&spool, at(0)).await.mail.id, id(number));
+        }
+        assert!(claim(&spool, at(0)).await.is_empty());
+        spool.give_back(first).await.unwrap();
+        assert_eq!(claim_one(&spool, at(0)).await.mail.id, id(5));
+    }
+
     a_committed_mail_is_queued_claimed_whole_and_delivered(spool) {
         let sent = mail(1, &["bob@example.net"]);
         let receipt = spool.commit(sent.clone()).await.unwrap();
