@@ -65,6 +65,8 @@ impl Errand {
 
     pub(crate) async fn run(self, mut lease: Lease) {
         let attempt = self.attempt(&lease).await;
+        // The destination is free for the next: that this one is recorded is nothing to it.
+        lease.permit = None;
         let now = self.spool.clock().now();
         match attempt {
             Attempt::Untried(until) => {
