@@ -100,13 +100,11 @@ impl<W: Write> Write for CleanLine<W> {
     /// Takes a whole event, as the subscriber writes it: all of it is written, or an error told.
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(event);
-        let line = text.strip_suffix('\n').unwrap_or(&text);
-        if line.contains(char::is_control) {
-            self.0.write_all(line.replace(char::is_control, "?").as_bytes())?;
-        } else {
-            self.0.write_all(line.as_bytes())?;
-        }
-        self.0.write_all(b"\n")?;
+        let text = text.strip_suffix('\n').unwrap_or(&text);
+        let mut line = text.replace(char::is_control, "?");
+        line.push('\n');
+        // At once: standard error has no buffer, and each write is a call of the system.
+        self.0.write_all(line.as_bytes())?;
         Ok(event.len())
     }
 
