@@ -1,6 +1,10 @@
 use std::{fmt, io, net::SocketAddr, path::PathBuf, str::FromStr};
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
+
+/// So many clients may have connected that were not let in yet, if the system allows it (listen(2)). With the 128 that
+/// are usual a crowd that comes at once loses some, who try again a second later.
+const BACKLOG: u32 = 4096;
 
 /// Where a listener may be: `127.0.0.1:25`, or `unix:` and an absolute path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,11 +59,19 @@ pub struct AddressError;
 /// # Errors
 /// With the address, what the system says, and the way out.
 pub async fn listen(protocol: &str, address: SocketAddr) -> Result<TcpListener, ListenError> {
-    let bound = TcpListener::bind(address).await;
-    let listener = bound.map_err(|source| ListenError::new(ListenAddress::Tcp(address), source))?;
+    let listener =
+        bind(address).map_err(|source| ListenError::new(ListenAddress::Tcp(address), source))?;
     let address = listener.local_addr().unwrap_or(address);
     tracing::info!(protocol, %address, "listening");
     Ok(listener)
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // After a restart, connections of the process before may still be closing.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Makes a listener of a socket that listens already, and logs where, as [`listen`] does.
@@ -139,6 +151,8 @@ impl std::error::Error for ListenError {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[tokio::test]
@@ -146,6 +160,15 @@ mod tests {
         let first = listen("smtp", "127.0.0.1:0".parse().unwrap()).await.unwrap();
         let error = listen("smtp", first.local_addr().unwrap()).await.unwrap_err().to_string();
         assert!(error.contains("another program has port"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_crowd_that_comes_at_once_is_connected_before_anybody_is_let_in() {
+        let listener = listen("smtp", "127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let connect = || std::net::TcpStream::connect_timeout(&address, Duration::from_secs(10));
+        let crowd: Result<Vec<_>, _> = (0..300).map(|_| connect()).collect();
+        assert_eq!(crowd.unwrap().len(), 300);
     }
 
     #[test]
