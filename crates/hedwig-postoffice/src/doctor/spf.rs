@@ -76,6 +76,13 @@ async fn examine(
             return Finding::fail(check, found, "Put them into one record.");
         }
     };
+    // mail-auth passes over what it does not know.
+    if let Some(term) = unknown_mechanism(policy) {
+        let found = format!(
+            "permerror: {term:?} is no mechanism of SPF, so nothing of it counts: {policy}"
+        );
+        return Finding::fail(check, found, format!("Mend it or take it out, as in: {wanted}"));
+    }
     if !patient.is_seen() {
         let found = format!("there is a policy: {policy}");
         return Finding::warn(
@@ -132,6 +139,29 @@ fn is_policy(text: &str) -> bool {
     version.eq_ignore_ascii_case("v=spf1")
 }
 
+/// The first term that is neither a mechanism nor a modifier, which makes a policy void (RFC 7208 §4.6). What is
+/// of a modifier's form is none, whatever its name: an unknown one is passed over (§6).
+fn unknown_mechanism(policy: &str) -> Option<&str> {
+    const MECHANISMS: [&str; 8] = ["all", "include", "a", "mx", "ptr", "ip4", "ip6", "exists"];
+    let mut terms = policy.split(' ').skip(1).filter(|term| !term.is_empty());
+    terms.find(|term| {
+        let end = term.find([':', '/', '=']).unwrap_or(term.len());
+        let (name, rest) = term.split_at(end);
+        if rest.starts_with('=') {
+            return !is_modifier_name(name);
+        }
+        let name = name.strip_prefix(['+', '-', '~', '?']).unwrap_or(name);
+        !MECHANISMS.iter().any(|mechanism| mechanism.eq_ignore_ascii_case(name))
+    })
+}
+
+/// RFC 7208 §12: a letter, then letters, digits, hyphens, underscores and dots.
+fn is_modifier_name(name: &str) -> bool {
+    let further = |octet: &u8| octet.is_ascii_alphanumeric() || b"-_.".contains(octet);
+    name.starts_with(|first: char| first.is_ascii_alphabetic())
+        && name.as_bytes().iter().all(further)
+}
+
 fn lets_all_pass(policy: &str) -> bool {
     policy
         .split_ascii_whitespace()
@@ -154,6 +184,28 @@ fn name_of(result: &SpfResult) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_term_that_is_no_mechanism_makes_a_policy_void() {
+        for policy in [
+            "v=spf1",
+            "v=spf1  a mx/24 ~ALL",
+            "v=spf1 +a:x.example/24//64 ?ptr -include:y.example redirect=z.example",
+            "v=spf1 ip4:192.0.2.1 ip6:2001:db8::1 exists:%{i}.x.example -all exp=e.x.example",
+            "v=spf1 future-word=a:b/c ra=postmaster -all",
+        ] {
+            assert_eq!(unknown_mechanism(policy), None, "{policy}");
+        }
+        for (policy, term) in [
+            ("v=spf1 ipv4:192.0.2.1 -all", "ipv4:192.0.2.1"),
+            ("v=spf1 a --all", "--all"),
+            ("v=spf1 192.0.2.1 -all", "192.0.2.1"),
+            ("v=spf1 mx, -all", "mx,"),
+            ("v=spf1 +redirect=x.example", "+redirect=x.example"),
+        ] {
+            assert_eq!(unknown_mechanism(policy), Some(term), "{policy}");
+        }
+    }
 
     #[test]
     fn a_policy_begins_with_its_version_as_a_word() {

@@ -33,6 +33,7 @@ async fn spf() -> Result<()> {
     for n in 0..12 {
         site.dns.txt(&format!("{n}.example.com"), "v=spf1 ip4:192.0.2.1 -all").await;
     }
+    let unknown = wanted.replace(" -all", " ipv4:192.0.2.1 -all");
     let everybody = format!("{} +all", wanted.trim_end_matches(" -all"));
     for (texts, level, found, advice) in [
         (vec![], "fail", "there is no policy", wanted.as_str()),
@@ -42,6 +43,7 @@ async fn spf() -> Result<()> {
         (vec![&wanted, "v=spf1 -all"], "fail", "2 policies", "one record"),
         (vec!["v=spf1 include:nobody.example.com -all"], "fail", "permerror", "look-ups"),
         (vec![&too_deep], "fail", "permerror", "ten look-ups"),
+        (vec![&unknown], "fail", "permerror: \"ipv4:192.0.2.1\" is no mechanism", &wanted),
         (vec![&everybody], "warn", "everybody passes", "-all"),
     ] {
         with_texts(&site, DOMAIN, &texts).await;
