@@ -7,6 +7,7 @@ mod error;
 mod house;
 mod mail_server;
 mod maildir;
+mod policy_web;
 mod process;
 mod report;
 mod wait;
@@ -42,6 +43,7 @@ pub use house::{House, HouseOptions, start_mailman, start_postoffice};
 pub use mail_server::{MailServer, MailServerOptions};
 pub use message::Submission;
 pub use opensmtpd::start_opensmtpd;
+pub use policy_web::PolicyWeb;
 pub use postfix::{Postfix, PostfixOptions};
 pub use process::{PATIENCE, Process};
 #[cfg(feature = "daemons")]

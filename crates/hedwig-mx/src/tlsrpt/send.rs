@@ -133,18 +133,18 @@ impl<S: MailService> TlsReporter<S> {
             if days.is_empty() || self.now() < not_before {
                 continue;
             }
-            let mut has_waiting = false;
+            let mut last_try = None;
             for day in days {
                 let reported = self.report_day(day).await;
                 if reported.waiting == 0 || self.since(day) >= self.times.give_up {
                     self.end(day);
                 } else {
-                    has_waiting = true;
+                    // Days come in their order: the first is the first that is given up.
+                    last_try.get_or_insert(after(day.last_second(), self.times.give_up));
                 }
             }
-            if has_waiting {
-                let seconds = i64::try_from(wait.as_secs()).unwrap_or(i64::MAX);
-                not_before = self.now().saturating_add(seconds);
+            if let Some(last_try) = last_try {
+                not_before = after(self.now(), wait).min(last_try);
                 wait = wait.saturating_mul(2);
             } else {
                 wait = self.times.retry;
@@ -152,6 +152,7 @@ impl<S: MailService> TlsReporter<S> {
         }
     }
 
+    /// The time as seconds.
     fn now(&self) -> i64 {
         (self.counts.clock)().as_second()
     }
@@ -244,4 +245,9 @@ impl<S: MailService> TlsReporter<S> {
             None => Err(SendError::Refused("nothing is said of its recipient".into())),
         }
     }
+}
+
+/// So long after this second.
+fn after(second: i64, span: Duration) -> i64 {
+    second.saturating_add(i64::try_from(span.as_secs()).unwrap_or(i64::MAX))
 }

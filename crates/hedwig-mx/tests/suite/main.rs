@@ -24,5 +24,7 @@ mod stalls;
 mod support;
 mod tls;
 #[cfg(feature = "tlsrpt")]
+mod tls_report_times;
+#[cfg(feature = "tlsrpt")]
 mod tls_reports;
 mod tls_table;

@@ -1,10 +1,21 @@
 //! The postoffice counts how TLS goes, and after the day it reports that to the domain that asks for it.
 
-use std::{io::Write, path::Path, process::Stdio};
+use std::{
+    fs,
+    io::Write,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 use hedwig_envelope::Timestamp;
-use hedwig_lab::{Client, Half, Program, Result, SENDER, Submission, World, dkim};
+use hedwig_lab::{
+    Client, DaemonOptions, Half, PolicyWeb, Postfix, PostfixOptions, Process, Program, Receiver,
+    Result, SENDER, Submission, World, dkim, loopback_address, write_certificate,
+};
 use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::process::Command;
 
 const FROM: &str = "reports@geneegroup.com";
 
@@ -33,16 +44,18 @@ fn read_by_python(message: &[u8]) -> Result<Value> {
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
+fn reporting(mut postoffice: DaemonOptions) -> DaemonOptions {
+    for (key, value) in [("contact", FROM), ("organization", "Genee, Inc."), ("delay", "0s")] {
+        postoffice = postoffice.set(Half::Postoffice, "tlsrpt", key, value);
+    }
+    postoffice
+}
+
 #[tokio::test]
 async fn a_days_report_is_signed_and_sent_after_it_and_is_not_itself_counted() -> Result<()> {
     let program = Program::at(env!("CARGO_BIN_EXE_hedwig-lab"));
     let mut world = World::start(&program, &["126.com"], |mut options| {
-        let set = |(key, value)| (Half::Postoffice, "tlsrpt", key, value);
-        let settings =
-            [("contact", FROM), ("organization", "Genee, Inc."), ("delay", "0s")].map(set);
-        for (half, section, key, value) in settings {
-            options.postoffice = options.postoffice.set(half, section, key, value);
-        }
+        options.postoffice = reporting(options.postoffice);
         options
     })
     .await?;
@@ -81,5 +94,106 @@ async fn a_days_report_is_signed_and_sent_after_it_and_is_not_itself_counted() -
     world.house.postoffice.stop().await?;
     let state: Value = serde_json::from_slice(&std::fs::read(&file)?)?;
     assert_eq!(state["days"], json!({}), "the day is done, and its report begins no other");
+    Ok(())
+}
+
+/// A web server for reports, which tells what came; with the file of its certificate.
+async fn start_report_server(name: &str, directory: &Path) -> Result<(Process, u16, PathBuf)> {
+    write_certificate(directory, name)?;
+    let (certificate, both) = (directory.join("certificate.pem"), directory.join("both.pem"));
+    fs::write(
+        &both,
+        fs::read_to_string(&certificate)? + &fs::read_to_string(directory.join("key.pem"))?,
+    )?;
+    let script = include_str!("../../../../crates/hedwig-mx/tests/suite/support/report_server.py");
+    let mut command = Command::new("/usr/bin/python3");
+    command.args(["-c", script]).arg(&both).arg("201");
+    let mut server = Process::spawn("python3", command)?;
+    let port = server.find_in_log(|line| line.parse().ok()).await?;
+    Ok((server, port, certificate))
+}
+
+const RIGHT: &str = "right.example";
+/// Its exchanger shows the certificate of the other's.
+const WRONG: &str = "wrong.example";
+
+/// A web server with the domain's policy, at the port that all of them have, and so at an address of its own.
+async fn start_policy(domain: &str, mode: &str) -> Result<PolicyWeb> {
+    let web = PolicyWeb::start(domain, SocketAddr::new(loopback_address(), 443)).await?;
+    web.show(&format!("version: STSv1\nmode: {mode}\nmx: mx.{domain}\nmax_age: 86400\n"))?;
+    Ok(web)
+}
+
+#[tokio::test]
+async fn sessions_under_mta_sts_are_counted_as_successes_and_failures_and_posted_over_https()
+-> Result<()> {
+    let directory = TempDir::with_prefix("lab-reports-")?;
+    let receiver = Receiver::start_at(SocketAddr::new(loopback_address(), 0)).await?;
+    let listen = SocketAddr::new(loopback_address(), receiver.address().port());
+    let postfix = Postfix::start(&PostfixOptions {
+        hostname: format!("mx.{RIGHT}"),
+        listen,
+        domains: vec![RIGHT.to_owned(), WRONG.to_owned()],
+        tls: true,
+        ..PostfixOptions::default()
+    })
+    .await?;
+    let (right, wrong) =
+        (start_policy(RIGHT, "enforce").await?, start_policy(WRONG, "testing").await?);
+    let (mut reports, port, of_reports) =
+        start_report_server("reports.lab.example", directory.path()).await?;
+    let trusted = [right.certificate(), wrong.certificate(), postfix.certificate(), of_reports];
+    let trusted = trusted.map(fs::read_to_string).into_iter().collect::<Result<String, _>>()?;
+    let authorities = directory.path().join("authorities.pem");
+    fs::write(&authorities, trusted)?;
+
+    let program = Program::at(env!("CARGO_BIN_EXE_hedwig-lab"));
+    let mut world = World::with_receiver(&program, &[], receiver, |mut options| {
+        let file = authorities.display().to_string();
+        options.postoffice =
+            reporting(options.postoffice).set(Half::Postoffice, "mx", "authorities", &file);
+        options
+    })
+    .await?;
+    world.dns.address_of("reports.lab.example", [127, 0, 0, 1]).await;
+    for (domain, web) in [(RIGHT, &right), (WRONG, &wrong)] {
+        world.dns.mail_domain(domain, postfix.address().ip()).await;
+        world.dns.txt(&format!("_mta-sts.{domain}"), "v=STSv1; id=1;").await;
+        world.dns.address_of(&format!("mta-sts.{domain}"), web.address().ip()).await;
+        let rua = format!("v=TLSRPTv1; rua=https://reports.lab.example:{port}/{domain}");
+        world.dns.txt(&format!("_smtp._tls.{domain}"), &rua).await;
+        let mail = Submission::new(SENDER, &[&format!("bob@{domain}")], "Hello\r\n");
+        Client::MailSend.send(world.house.smtp(), &mail).await?;
+    }
+    postfix.wait_for(2).await?;
+    world.house.postoffice.stop().await?;
+    let file = world.house.postoffice.spool().join("tls-reports.json");
+    let_a_day_pass(&file)?;
+    world.house.postoffice.start_again().await?;
+
+    for (domain, mode, summary, failure) in [
+        (RIGHT, "enforce", (1, 0), Value::Null),
+        (WRONG, "testing", (0, 1), json!("certificate-host-mismatch")),
+    ] {
+        let is_of_domain = |line: &str| {
+            let posted: Value = serde_json::from_str(line).ok()?;
+            (posted["path"] == format!("/{domain}")).then_some(posted)
+        };
+        let posted = reports.find_in_log(is_of_domain).await?;
+        assert_eq!(posted["type"], "application/tlsrpt+gzip");
+        assert_eq!(posted["report"]["organization-name"], "Genee, Inc.");
+        let [told] = &posted["report"]["policies"].as_array().expect("policies")[..] else {
+            panic!("not one policy in {posted:#}")
+        };
+        assert_eq!(told["policy"]["policy-type"], "sts", "{posted:#}");
+        assert_eq!(told["policy"]["policy-domain"], domain);
+        assert_eq!(told["policy"]["policy-string"][1], format!("mode: {mode}"));
+        assert_eq!(told["summary"]["total-successful-session-count"], summary.0, "{posted:#}");
+        assert_eq!(told["summary"]["total-failure-session-count"], summary.1, "{posted:#}");
+        assert_eq!(told["failure-details"][0]["result-type"], failure, "{posted:#}");
+    }
+    world.house.postoffice.stop().await?;
+    let state: Value = serde_json::from_slice(&fs::read(&file)?)?;
+    assert_eq!(state["days"], json!({}), "both reports left");
     Ok(())
 }

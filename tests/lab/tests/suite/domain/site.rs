@@ -8,13 +8,12 @@ use std::{
 };
 
 use hedwig_lab::{
-    Daemon, DaemonOptions, Dns, Half, Process, Program, Receiver, Result, loopback_address,
+    Daemon, DaemonOptions, Dns, Half, PolicyWeb, Program, Receiver, Result, loopback_address,
 };
 use hickory_server::proto::{
     rr::{Name, RData},
     serialize::txt::Parser,
 };
-use rcgen::generate_simple_self_signed;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{net::UdpSocket, process::Command, task::JoinHandle};
@@ -66,8 +65,7 @@ pub(super) struct Site {
     /// What `init` printed.
     pub(super) zone: String,
     pub(super) directory: TempDir,
-    web: Process,
-    web_port: u16,
+    web: PolicyWeb,
     clock: Clock,
 }
 
@@ -92,7 +90,7 @@ impl Site {
             dns.add(&name.to_utf8(), data).await;
         }
 
-        let (web, web_port) = start_web(directory.path()).await?;
+        let web = PolicyWeb::start(DOMAIN, SocketAddr::from(([127, 0, 0, 1], 0))).await?;
         dns.address_of("mta-sts.example.org", [127, 0, 0, 1]).await;
         let policy: String = init
             .out
@@ -108,8 +106,7 @@ impl Site {
         options.environment = environment(source, directory.path());
         options.spool = Some(spool(directory.path()));
         let daemon = Daemon::start(&program(), Half::Postoffice, options).await?;
-        let site =
-            Self { dns, receiver, daemon, source, zone: init.out, directory, web, web_port, clock };
+        let site = Self { dns, receiver, daemon, source, zone: init.out, directory, web, clock };
         site.write_policy(&policy)?;
         Ok(site)
     }
@@ -136,9 +133,8 @@ impl Site {
     fn doctor_at(&self, name_server: SocketAddr, further: &[&str]) -> Command {
         let mut command = program().command(Half::Postoffice);
         command.args(["doctor", "--port25-host", OTHER]);
-        command.args(["--policy-port", &self.web_port.to_string()]);
-        let authorities = self.directory.path().join("web.pem");
-        command.env("HEDWIG_POSTOFFICE_MX_AUTHORITIES", authorities);
+        command.args(["--policy-port", &self.web.address().port().to_string()]);
+        command.env("HEDWIG_POSTOFFICE_MX_AUTHORITIES", self.web.certificate());
         command.args(["--ntp", &self.clock.address.to_string()]);
         command.args(["--mx-port", &self.receiver.address().port().to_string()]);
         command.args(["--dns", &name_server.to_string()]);
@@ -150,13 +146,12 @@ impl Site {
 
     /// The web server shows this policy from now on.
     pub(super) fn write_policy(&self, text: &str) -> Result<()> {
-        let file = self.directory.path().join("web/.well-known/mta-sts.txt");
-        Ok(fs::write(file, text)?)
+        self.web.show(text)
     }
 
     /// Ends the web server.
     pub(super) async fn end_web(&mut self) -> Result<()> {
-        self.web.kill().await
+        self.web.end().await
     }
 
     pub(super) fn keys(&self) -> PathBuf {
@@ -229,23 +224,6 @@ pub(super) fn environment(source: IpAddr, directory: &Path) -> Vec<(String, Stri
         ("SPOOL_DIR", path(spool(directory))),
     ];
     set.map(|(name, value)| (format!("HEDWIG_POSTOFFICE_{name}"), value)).into()
-}
-
-/// OpenSSL's own web server, with a certificate for `mta-sts.example.org`.
-async fn start_web(directory: &Path) -> Result<(Process, u16)> {
-    let certified = generate_simple_self_signed(["mta-sts.example.org".to_owned()])?;
-    let (certificate, key) = (directory.join("web.pem"), directory.join("web.key"));
-    fs::write(&certificate, certified.cert.pem())?;
-    fs::write(&key, certified.signing_key.serialize_pem())?;
-    fs::create_dir_all(directory.join("web/.well-known"))?;
-    let mut command = Command::new("openssl");
-    command.args(["s_server", "-WWW", "-accept", "127.0.0.1:0"]).arg("-cert").arg(&certificate);
-    command.arg("-key").arg(&key).current_dir(directory.join("web"));
-    let mut web = Process::spawn("openssl", command)?;
-    let port = web
-        .find_in_log(|line| line.strip_prefix("ACCEPT ")?.rsplit_once(':')?.1.trim().parse().ok())
-        .await?;
-    Ok((web, port))
 }
 
 /// A time server.
