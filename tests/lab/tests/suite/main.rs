@@ -14,6 +14,7 @@ mod front_door_metrics;
 mod front_ends;
 mod hostile;
 mod idempotency;
+mod ipv6;
 mod killed_under_load;
 mod lost_replies;
 mod nothing_is_lost;
