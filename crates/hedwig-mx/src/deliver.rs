@@ -13,6 +13,7 @@ use crate::{
     MxHost, MxOptions, Resolver, Source, TlsPolicy,
     attempt::{Failure, IsUs, all_not_available, is_unheard, take_down},
     connect::{ConnectError, Connected, Connector, Endpoint, Place, Socket},
+    contacts::Contacts,
     destination::Scheme,
     hosts,
     policy::{Chosen, Forbidden, Way},
@@ -31,6 +32,8 @@ pub(crate) struct Deliverer {
     pub(crate) options: Arc<MxOptions>,
     pub(crate) connector: Connector,
     pub(crate) pool: Arc<Pool>,
+    /// How servers fared when they were last tried.
+    pub(crate) contacts: Contacts,
     /// The places at sources that have a most.
     pub(crate) source_places: source::Places,
     /// The MTA-STS policies of domains, if they are followed.
@@ -226,7 +229,9 @@ impl Deliverer {
             let mut done: Vec<usize> = Vec::with_capacity(left.len());
             for (place, error) in raced.fallen {
                 mail.addresses_left -= 1;
-                take_down(Err(error.into()), Vec::new(), &left[place], chosen, mail)?;
+                let sent = Err(error.into());
+                self.contacts.note(&left[place], &sent);
+                take_down(sent, Vec::new(), &left[place], chosen, mail)?;
                 done.push(place);
             }
             if let Some((place, socket)) = raced.winner {
@@ -251,6 +256,7 @@ impl Deliverer {
         let (envelope, places) = mail.open_envelope();
         let sent = self.send(endpoint, socket, chosen, &envelope, mail).await;
         drop(envelope);
+        self.contacts.note(endpoint, &sent);
         take_down(sent, places, endpoint, chosen, mail)
     }
 

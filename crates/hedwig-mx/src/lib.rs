@@ -3,6 +3,7 @@
 mod attempt;
 mod authorities;
 mod connect;
+mod contacts;
 mod dane;
 mod deliver;
 mod destination;
@@ -38,6 +39,7 @@ pub mod dkim;
 pub mod tlsrpt;
 
 pub use authorities::{Authorities, AuthoritiesError};
+pub use contacts::Contact;
 pub use dane::Dane;
 pub use dkim::{DkimLayer, Keys};
 pub use dnssec::{DnssecSupport, TrustAnchors, TrustAnchorsError};

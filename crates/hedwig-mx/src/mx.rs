@@ -16,6 +16,7 @@ use tower::Service;
 use crate::{
     MxOptions, Resolver, Target,
     connect::Connector,
+    contacts::Contacts,
     deliver::Deliverer,
     destination::{Destination, Group, answer_all, groups},
     gates::{Gates, servers_of_target},
@@ -52,6 +53,7 @@ impl Mx {
             resolver,
             own_names: own_names.collect(),
             connector: Connector::new(options.clone()),
+            contacts: Contacts::default(),
             pool: Arc::new(Pool::new(&options)),
             source_places: Places::of(&options.sources),
             policies: options.mta_sts.clone().map(Policies::new),

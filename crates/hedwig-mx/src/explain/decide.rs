@@ -5,9 +5,9 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use hedwig_envelope::{Address, Content, Envelope};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     ExplainedAddress, ExplainedRoute, ExplainedServer, ExplainedSource, ExplainedTls, Explanation,
@@ -20,15 +20,15 @@ use crate::{
     policy::{Chosen, Way, Wishes},
 };
 
-/// How long is waited for the servers' names, and then for all that is asked of them, side by side.
+/// How long is waited for answers, in all.
 const TIME_MAX: Duration = Duration::from_secs(8);
 
 impl Mx {
     /// How a mail to this address would go now, and why. `mail` is the mail that it is about, which may ask
     /// something of TLS.
     ///
-    /// It asks DNS and the web server of an MTA-STS policy, as a delivery does, and takes 16 seconds at the
-    /// most; what cannot be looked up is part of the answer. No server of the destination is spoken to.
+    /// It asks DNS and the web server of an MTA-STS policy, as a delivery does, and takes 8 seconds at the
+    /// most; what could not be looked up by then is part of the answer. No server of the destination is spoken to.
     pub async fn explain(
         &self,
         recipient: &Address,
@@ -38,6 +38,7 @@ impl Mx {
         let wishes = wishes.unwrap_or_default();
         let deliverer = &*self.deliverer;
         let options = &deliverer.options;
+        let deadline = Instant::now() + TIME_MAX;
         let destination = Destination::of(recipient, &options.routes);
         let domain = domain_of(recipient);
         let (rule, target) = options.routes.rule(&domain);
@@ -48,51 +49,83 @@ impl Mx {
             },
             domain,
             vouched_for: None,
-            dnssec: dnssec(&deliverer.resolver).await,
+            dnssec: String::new(),
             servers: Vec::new(),
             answer: None,
             hello_name: options.hello_name.clone(),
             connections: self.connections(&destination),
         };
-        match &destination {
-            Destination::Answer(reply) => explanation.answer = Some(reply.to_string()),
-            Destination::Maildir(path) => {
-                explanation.answer = Some(format!("put into the Maildir {}", path.display()));
-            }
-            Destination::Mx(domain) => deliverer.explain_mx(domain, wishes, &mut explanation).await,
-            Destination::Literal(address) => {
-                explanation.servers = vec![deliverer.explain_literal(*address, wishes)];
-            }
-            Destination::LmtpUnix(path) => explanation.servers = vec![of_socket(path)],
-            Destination::Host { host, port, scheme } => {
-                let server = deliverer.explain_host(host, *port, *scheme, wishes);
-                explanation.servers = vec![in_time(host, *scheme, server).await];
-            }
-        }
+        let dnssec = dnssec(&deliverer.resolver, deadline);
+        let servers = deliverer.explain_to(&destination, wishes, deadline, &mut explanation);
+        let (dnssec, ()) = join(dnssec, servers).await;
+        explanation.dnssec = dnssec;
         explanation
     }
 }
 
 impl Deliverer {
-    async fn explain_mx(&self, domain: &str, wishes: Wishes, explanation: &mut Explanation) {
+    async fn explain_to(
+        &self,
+        destination: &Destination,
+        wishes: Wishes,
+        deadline: Instant,
+        explanation: &mut Explanation,
+    ) {
+        match destination {
+            Destination::Answer(reply) => explanation.answer = Some(reply.to_string()),
+            Destination::Maildir(path) => {
+                explanation.answer = Some(format!("put into the Maildir {}", path.display()));
+            }
+            Destination::Mx(domain) => {
+                self.explain_mx(domain, wishes, deadline, explanation).await;
+            }
+            Destination::Literal(address) => {
+                explanation.servers = vec![self.explain_literal(*address, wishes)];
+            }
+            Destination::LmtpUnix(path) => explanation.servers = vec![of_socket(path)],
+            Destination::Host { host, port, scheme } => {
+                let server = in_time(server_of(host, *scheme), deadline, async |server| {
+                    self.explain_host(host, *port, *scheme, wishes, server).await;
+                });
+                explanation.servers = vec![server.await];
+            }
+        }
+    }
+
+    async fn explain_mx(
+        &self,
+        domain: &str,
+        wishes: Wishes,
+        deadline: Instant,
+        explanation: &mut Explanation,
+    ) {
         let options = &self.options;
         let found = hosts::of_domain(&self.resolver, domain, &self.own_names, options.hosts_max);
-        let exchangers = match timeout(TIME_MAX, found).await {
+        let exchangers = match timeout_at(deadline, found).await {
             Ok(Ok(exchangers)) => exchangers,
             Ok(Err(outcome)) => {
                 explanation.answer = Some(outcome.answer().reply.to_string());
                 return;
             }
             Err(_) => {
-                explanation.answer = Some(format!("no answer of DNS for {domain} in time"));
+                let seconds = TIME_MAX.as_secs();
+                explanation.answer = Some(format!(
+                    "not known: DNS gave no answer for {domain} within {seconds} seconds. A mail would wait for its \
+                     servers, whichever they are"
+                ));
                 return;
             }
         };
         explanation.vouched_for = Some(exchangers.secure);
         let servers = exchangers.hosts.iter().map(async |host| {
-            let server = self.explain_exchanger(domain, host, exchangers.secure, wishes);
-            let server = in_time(&host.name, Scheme::Smtp, server).await;
-            ExplainedServer { preference: Some(host.preference), ..server }
+            let server = ExplainedServer {
+                preference: Some(host.preference),
+                ..server_of(&host.name, Scheme::Smtp)
+            };
+            in_time(server, deadline, async |server| {
+                self.explain_exchanger(domain, host, exchangers.secure, wishes, server).await;
+            })
+            .await
         });
         explanation.servers = join_all(servers).await;
     }
@@ -103,28 +136,27 @@ impl Deliverer {
         host: &MxHost,
         secure: bool,
         wishes: Wishes,
-    ) -> ExplainedServer {
-        let mut server = server_of(&host.name, Scheme::Smtp);
+        server: &mut ExplainedServer,
+    ) {
         let addresses = match self.resolver.addresses(&host.name).await {
             Ok(addresses) => addresses,
             Err(error) => {
                 server.problem = Some(error.to_string());
-                return server;
+                return;
             }
         };
         let port = self.options.mx_port;
         server.addresses = self.addresses(&host.name, &addresses.value, port);
         if let Some(own) = addresses.value.iter().find(|address| self.is_us(**address)) {
             server.problem = Some(format!("{own} is an address of this host"));
-            return server;
+            return;
         }
         let host = host.name.as_str();
         let way = Way { domain, host, port, addresses: &addresses, secure, exchanger: true };
-        self.explain_tls(&mut server, self.tls_of(way, wishes).await.map_err(|it| *it), |it| it);
+        self.explain_tls(server, self.tls_of(way, wishes).await.map_err(|it| *it), |it| it);
         if let (Some(policies), Some(tls)) = (&self.policies, &mut server.tls) {
             tls.mta_sts = policies.explain(domain).await;
         }
-        server
     }
 
     async fn explain_host(
@@ -133,8 +165,8 @@ impl Deliverer {
         port: u16,
         scheme: Scheme,
         wishes: Wishes,
-    ) -> ExplainedServer {
-        let mut server = server_of(host, scheme);
+        server: &mut ExplainedServer,
+    ) {
         let on_route = |chosen| self.on_route(host, scheme, chosen);
         if scheme != Scheme::Lmtp {
             let login = self.options.logins.find(host);
@@ -142,8 +174,7 @@ impl Deliverer {
         }
         if let Ok(address) = host.parse::<IpAddr>() {
             server.addresses = self.addresses(host, &[address], port);
-            self.explain_tls(&mut server, Ok(self.tls_of_address(host, wishes)), on_route);
-            return server;
+            return self.explain_tls(server, Ok(self.tls_of_address(host, wishes)), on_route);
         }
         match self.resolver.addresses(host).await {
             Ok(found) => {
@@ -157,11 +188,10 @@ impl Deliverer {
                     exchanger: false,
                 };
                 let chosen = self.tls_of(way, wishes).await.map_err(|it| *it);
-                self.explain_tls(&mut server, chosen, on_route);
+                self.explain_tls(server, chosen, on_route);
             }
             Err(error) => server.problem = Some(error.to_string()),
         }
-        server
     }
 
     fn explain_literal(&self, address: IpAddr, wishes: Wishes) -> ExplainedServer {
@@ -204,6 +234,7 @@ impl Deliverer {
             ExplainedAddress {
                 address,
                 open_connections: self.pool.waiting(host, address),
+                last: self.contacts.find(host, address),
                 sources: self.sources(address),
             }
         });
@@ -225,23 +256,29 @@ impl Deliverer {
     }
 }
 
-/// What can be told of a server in time.
+/// A server with what could be found out of it in time; and that the rest could not.
 async fn in_time(
-    host: &str,
-    scheme: Scheme,
-    server: impl Future<Output = ExplainedServer>,
+    mut server: ExplainedServer,
+    deadline: Instant,
+    find_out: impl AsyncFnOnce(&mut ExplainedServer),
 ) -> ExplainedServer {
-    timeout(TIME_MAX, server).await.unwrap_or_else(|_| {
-        let problem = format!("no answer of DNS, or of the web server of a policy, for {host}");
-        ExplainedServer {
-            problem: Some(format!("{problem} within {} seconds", TIME_MAX.as_secs())),
-            ..server_of(host, scheme)
-        }
-    })
+    if timeout_at(deadline, find_out(&mut server)).await.is_err() {
+        let unknown = match (&server.addresses[..], &server.tls) {
+            ([], _) => "its addresses are not known: DNS gave no answer",
+            (_, None) => {
+                "what is asked of TLS is not known: DNS, or the web server of an MTA-STS policy, gave no answer"
+            }
+            (_, Some(_)) => {
+                "its domain's MTA-STS policy is not known: its web server gave no answer"
+            }
+        };
+        server.problem = Some(format!("{unknown} within {} seconds", TIME_MAX.as_secs()));
+    }
+    server
 }
 
-async fn dnssec(resolver: &crate::Resolver) -> String {
-    match timeout(TIME_MAX, resolver.dnssec()).await {
+async fn dnssec(resolver: &crate::Resolver, deadline: Instant) -> String {
+    match timeout_at(deadline, resolver.dnssec()).await {
         Ok(DnssecSupport::Off) => "off".to_owned(),
         Ok(DnssecSupport::Validating) => "validating".to_owned(),
         Ok(DnssecSupport::NotPassed(why)) => format!("not passed on by the name servers: {why}"),

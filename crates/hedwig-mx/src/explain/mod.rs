@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 
+use crate::Contact;
+
 /// How a mail to an address would go now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Explanation {
@@ -62,6 +64,8 @@ pub struct ExplainedAddress {
     pub address: SocketAddr,
     /// How many connections to it wait for their next mail.
     pub open_connections: usize,
+    /// How it went there last; `None` when nothing went there since the program began, or not lately.
+    pub last: Option<Contact>,
     /// The addresses of ours that it may be reached from, one of which is chosen for each mail; empty where the
     /// system chooses.
     pub sources: Vec<ExplainedSource>,

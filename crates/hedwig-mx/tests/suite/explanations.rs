@@ -1,10 +1,15 @@
 //! How a mail would go, told without sending one.
 
+use std::{future::Future, net::IpAddr, pin::Pin, time::Duration};
+
 use crate::support::{
     Dns, Manners, Server, certificates::Authority, certificates::sha256, deliver, loopback, mail,
     mx, options, routes, validating,
 };
-use hedwig_mx::{Explanation, Mx, MxOptions, TlsLevel};
+use hedwig_mx::{
+    Explanation, Mx, MxHost, MxOptions, Names, ResolveErrorKind, Resolver, TlsLevel, TrustAnchors,
+};
+use tokio::time::Instant;
 
 async fn explain(mx: &Mx, recipient: &str) -> Explanation {
     mx.explain(&recipient.parse().unwrap(), None).await
@@ -97,13 +102,98 @@ async fn what_a_mail_asks_of_tls_counts() {
 }
 
 #[tokio::test]
-async fn a_domain_that_is_not_there_and_a_name_server_that_is_silent_are_answers_too() {
+async fn a_domain_that_is_not_there_is_an_answer_too() {
     let dns = Dns::start().await.unwrap();
     let mx = mx(&dns, options(25));
     let explanation = explain(&mx, "bob@nowhere.example").await;
     assert!(explanation.servers.is_empty());
     let answer = explanation.answer.unwrap();
     assert!(answer.contains("nowhere.example"), "{answer}");
+}
+
+/// No explanation may take longer, whatever does not answer.
+const TIME_MAX: Duration = Duration::from_secs(10);
+
+#[tokio::test(start_paused = true)]
+async fn a_name_server_that_never_answers_is_told_in_time() {
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let resolver = Resolver::with_server(silent.local_addr().unwrap()).unwrap();
+    let resolver = resolver.validating(&TrustAnchors::default()).unwrap();
+    let routes = routes(["*.example.net=smtp://relay.example.org"]);
+    let mx = Mx::new(resolver, MxOptions { routes, ..options(25) });
+    let begin = Instant::now();
+    let by_mx = explain(&mx, "bob@example.com").await;
+    assert!(begin.elapsed() < TIME_MAX, "{:?}", begin.elapsed());
+    assert!(by_mx.dnssec.starts_with("unknown: "), "{}", by_mx.dnssec);
+    let answer = by_mx.answer.unwrap();
+    assert!(answer.starts_with("not known: DNS gave no answer for example.com"), "{answer}");
+    assert_eq!((by_mx.vouched_for, by_mx.servers.len()), (None, 0));
+
+    let begin = Instant::now();
+    let by_route = explain(&mx, "bob@a.example.net").await;
+    assert!(begin.elapsed() < TIME_MAX, "{:?}", begin.elapsed());
+    let problem = by_route.servers[0].problem.as_ref().unwrap();
+    assert!(problem.contains("relay.example.org") || problem.contains("not known"), "{problem}");
+}
+
+/// Knows the exchangers of every domain, and the address of one of them.
+struct HalfSilent;
+
+impl Names for HalfSilent {
+    fn mx<'a>(&'a self, _: &'a str) -> Answer<'a, Vec<MxHost>> {
+        let host = |preference, name: &str| MxHost { preference, name: name.to_owned() };
+        Box::pin(async move { Ok(vec![host(10, "heard.example"), host(20, "silent.example")]) })
+    }
+
+    fn addresses<'a>(&'a self, host: &'a str) -> Answer<'a, Vec<IpAddr>> {
+        Box::pin(async move {
+            if host == "silent.example" {
+                std::future::pending::<()>().await;
+            }
+            Ok(vec![loopback(1)])
+        })
+    }
+}
+
+type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, ResolveErrorKind>> + Send + 'a>>;
+
+#[tokio::test(start_paused = true)]
+async fn what_is_known_is_told_though_something_else_is_not() {
+    let mx = Mx::new(Resolver::of_names(HalfSilent).unwrap(), options(25));
+    let begin = Instant::now();
+    let explanation = explain(&mx, "bob@example.com").await;
+    assert!(begin.elapsed() < TIME_MAX, "{:?}", begin.elapsed());
+    let [heard, silent] = &explanation.servers[..] else { panic!("{explanation:#?}") };
+    assert_eq!((heard.addresses.len(), heard.tls.is_some(), &heard.problem), (1, true, &None));
+    assert_eq!((silent.preference, silent.host.as_str()), (Some(20), "silent.example"));
+    let problem = silent.problem.as_ref().unwrap();
+    assert!(problem.starts_with("its addresses are not known"), "{problem}");
+}
+
+#[tokio::test]
+async fn how_each_server_fared_last_is_told() {
+    let dns = Dns::start().await.unwrap();
+    let server = Server::start(Manners::default()).await;
+    dns.mx("example.com", 10, "dead.example").await.mx("example.com", 20, "alive.example").await;
+    dns.address_of("dead.example", loopback(2))
+        .await
+        .address_of("alive.example", loopback(1))
+        .await;
+    let mx = mx(&dns, options(server.address.port()));
+    let fared = async || {
+        let servers = explain(&mx, "bob@example.com").await.servers;
+        let [dead, alive] = &servers[..] else { panic!("{servers:#?}") };
+        [dead, alive].map(|server| server.addresses[0].last.clone())
+    };
+    assert_eq!(fared().await, [None, None]);
+    for tries in 1..=2 {
+        deliver(&mx, ["bob@example.com"]).await;
+        let [dead, alive] = fared().await.map(Option::unwrap);
+        assert_eq!((dead.failures, alive.failures), (tries, 0));
+        assert!(dead.said.contains("No connection to dead.example"), "{dead:?}");
+        assert!(alive.said.starts_with("250 "), "{alive:?}");
+        assert!(alive.at >= dead.at);
+    }
 }
 
 #[cfg(feature = "https")]

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use hedwig_daemon::settings::{Size, Span};
 use hedwig_envelope::Verdict;
-use hedwig_mx::{ExplainedAddress, ExplainedServer, ExplainedTls, Explanation};
+use hedwig_mx::{Contact, ExplainedAddress, ExplainedServer, ExplainedTls, Explanation};
 
 use super::{
     report::{RecipientPart, Report, Try, Way},
@@ -210,6 +210,14 @@ fn address(page: &mut Page, told: &ExplainedAddress, hello_name: &str) {
         more => format!("{more} connections open"),
     };
     page.line("  address", format_args!("{}, {open}", told.address));
+    if let Some(Contact { at, failures, said }) = &told.last {
+        let how = match failures {
+            0 => "it answered".to_owned(),
+            1 => "it failed".to_owned(),
+            more => format!("it failed {more} times in a row"),
+        };
+        page.line("  last", format_args!("{how}, {at:.0}: {said}"));
+    }
     for source in &told.sources {
         let (address, percent, hello) = (source.address, source.percent, &source.hello_name);
         let most = match (source.under_way, source.at_once_max) {

@@ -3,7 +3,7 @@
 use std::{fs, future::IntoFuture, net::SocketAddr, os::unix::fs::PermissionsExt};
 
 use hedwig_envelope::{BoxError, Mail, Outcome, Receipt, Reply, Status};
-use hedwig_lab::{Client, Half, HouseOptions, Program, Result, SENDER, Submission, World};
+use hedwig_lab::{Client, Fault, Half, HouseOptions, Program, Result, SENDER, Submission, World};
 use hedwig_smtp::{
     Question, ServerOptions,
     policy::policy_fn,
@@ -64,6 +64,7 @@ async fn a_mail_that_waits_is_explained_with_all_that_was_said_and_all_that_deci
             "DNSSEC:      does not vouch",
             "MX 10 mx.126.com (smtp)",
             &format!("{address}, 1 connection open"),
+            "last:      it answered, 20",
             "TLS:       opportunistic -- TLS where it is offered",
             "attempt:     20",
             "deferred by mx.126.com: 450 4.2.2 Mailbox full, come back later",
@@ -126,6 +127,22 @@ async fn how_a_mail_would_go_is_explained_before_there_is_one_and_without_a_daem
     postoffice.stop().await?;
     let text = postoffice.explain(&["bob@a.example.net"]).await?;
     assert_told(&text, &["daemon:      none runs on this spool", "route:       "]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_name_server_that_does_not_answer_is_part_of_the_explanation() -> Result<()> {
+    let world = World::start(&program(), &["126.com"], patient).await?;
+    world.dns.break_name("silent.example", Fault::Silence);
+    let text = world.house.postoffice.explain(&["bob@silent.example"]).await?;
+    assert_told(
+        &text,
+        &["route:       no rule for silent.example", "answer:      not known: DNS gave no answer"],
+    );
+    world.dns.break_name("mx.126.com", Fault::Silence);
+    let text = world.house.postoffice.explain(&["bob@126.com"]).await?;
+    assert_told(&text, &["MX 10 mx.126.com", "problem:   "]);
+    assert!(!text.contains("address:"), "{text}");
     Ok(())
 }
 
