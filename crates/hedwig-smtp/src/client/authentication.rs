@@ -16,8 +16,8 @@ use crate::{
 const INITIAL_RESPONSE_BYTES_MAX: usize = 480;
 
 impl Session {
-    /// Says AUTH, by the strongest of SCRAM-SHA-256, PLAIN and LOGIN that the server offers. The last two show
-    /// the password: the caller must know whom it talks to, and that nobody listens.
+    /// Says AUTH, by the strongest of SCRAM-SHA-256-PLUS, SCRAM-SHA-256, PLAIN and LOGIN that the server offers. The last two
+    /// show the password: the caller must know whom it talks to, and that nobody listens.
     ///
     /// [`Event::Authenticated`], [`Event::NoMechanism`] or [`Event::Refused`] answers. `nonce` is as
     /// [`Responder::strongest`] needs it.
@@ -32,8 +32,9 @@ impl Session {
     ) -> Result<(), NotReady> {
         self.check_ready()?;
         self.last_progress = now;
-        let Some(mut responder) = Responder::strongest(&self.capabilities.auth, credentials, nonce)
-        else {
+        let (offered, binding) = (&self.capabilities.auth, self.binding);
+        let strongest = Responder::strongest(offered, credentials, nonce, binding);
+        let Some(mut responder) = strongest else {
             self.events.push_back(Event::NoMechanism);
             return Ok(());
         };

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     Capabilities, CommandError, ReplyError,
     sasl::{Credentials, ServerFault},
-    stream::{BoxStream, describe_tls},
+    stream::{BoxStream, Secure, channel_binding, describe_tls},
 };
 
 /// A connection to a server, greeted and ready for mails.
@@ -67,11 +67,13 @@ impl Connection {
         if let (Err(error), Some(transcript)) = (&shaken, &options.transcript) {
             transcript.note(error);
         }
-        let (secure, description) = shaken?;
+        let Secure { stream, description, binding } = shaken?;
         if let Some(relay) = &mut options.relay {
             relay.tls = Some(description);
         }
-        Self::greet(secure, options).await
+        let mut connection = Self::greet(stream, options).await?;
+        binding.into_iter().for_each(|binding| connection.session.bind_channel(binding));
+        Ok(connection)
     }
 
     /// What the server offers now: after STARTTLS it may be something else.
@@ -122,8 +124,9 @@ impl Connection {
         let clear: BoxStream = std::mem::replace(&mut self.wire.stream, Box::new(empty()));
         let handshake = shake_hands(clear, config, server_name, self.handshake_time).await;
         let description = match handshake {
-            Ok((secure, description)) => {
-                self.wire.stream = secure;
+            Ok(Secure { stream, description, binding }) => {
+                self.wire.stream = stream;
+                binding.into_iter().for_each(|binding| self.session.bind_channel(binding));
                 description
             }
             Err(error) => {
@@ -140,7 +143,7 @@ impl Connection {
     }
 
     /// Says who we are (RFC 4954), by the strongest mechanism that is offered and needs a password only:
-    /// SCRAM-SHA-256, PLAIN, LOGIN. The last two show the server the password: the caller must know whom it
+    /// SCRAM-SHA-256-PLUS over TLS 1.3, SCRAM-SHA-256, PLAIN, LOGIN. The last two show the server the password: the caller must know whom it
     /// talks to, and that nobody listens.
     ///
     /// # Errors
@@ -240,20 +243,25 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// Puts TLS over a stream; with what was agreed on.
+/// Puts TLS over a stream.
 async fn shake_hands(
     clear: BoxStream,
     config: Arc<ClientConfig>,
     server_name: ServerName<'static>,
     time_max: Duration,
-) -> Result<(BoxStream, String), ConnectionError> {
+) -> Result<Secure, ConnectionError> {
     let handshake = TlsConnector::from(config).connect(server_name, clear);
     let secure = timeout(time_max, handshake)
         .await
         .map_err(|_| ConnectionError::TimedOut { phase: Phase::StartTls })?
         .map_err(ConnectionError::Tls)?;
-    let description = describe_tls(secure.get_ref().1);
-    Ok((Box::new(secure), description))
+    let connection = secure.get_ref().1;
+    let description = describe_tls(connection);
+    let binding = channel_binding(connection, |label, room| {
+        connection.export_keying_material(room, label, None)
+    });
+    let binding = binding.map_err(|error| ConnectionError::Tls(io::Error::other(error)))?;
+    Ok(Secure { stream: Box::new(secure), description, binding })
 }
 
 /// The runtime's clock, which tests may turn.

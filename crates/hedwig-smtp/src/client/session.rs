@@ -10,7 +10,8 @@ use super::{
     transaction::{Transaction, push_command},
 };
 use crate::{
-    Capabilities, Command, CommandError, Dialect, ReplyError, ReplyReader, sasl::Responder,
+    Capabilities, Command, CommandError, Dialect, ReplyError, ReplyReader,
+    sasl::{ChannelBinding, Responder},
 };
 
 /// At most so much is copied out by one `poll_transmit`.
@@ -32,6 +33,8 @@ pub struct Session {
     pub(super) outbox: Outbox,
     pub(super) transmitted: u64,
     pub(super) transaction: Option<Transaction>,
+    /// What the TLS connection is known by at both of its ends.
+    pub(super) binding: Option<ChannelBinding>,
     /// The authentication that is under way.
     pub(super) responder: Option<Responder>,
     pub(super) needs_reset: bool,
@@ -93,6 +96,7 @@ impl Session {
             outbox: Outbox::recorded(transcript),
             transmitted: 0,
             transaction: None,
+            binding: None,
             responder: None,
             needs_reset: false,
             is_out_of_step: false,
@@ -196,6 +200,11 @@ impl Session {
         self.last_progress = now;
         self.say(&self.hello.clone(), Expected::Ehlo);
         Ok(())
+    }
+
+    /// Tells what the TLS connection is known by: then SCRAM-SHA-256-PLUS can be spoken (RFC 9266).
+    pub fn bind_channel(&mut self, binding: ChannelBinding) {
+        self.binding = Some(binding);
     }
 
     /// Says RSET; [`Event::WasReset`] answers.

@@ -14,7 +14,7 @@ impl ChannelBinding {
 
     /// The keying material that TLS exports for the [label](Self::LABEL).
     #[must_use]
-    pub fn new(exported: [u8; 32]) -> Self {
+    pub const fn new(exported: [u8; 32]) -> Self {
         Self(exported)
     }
 

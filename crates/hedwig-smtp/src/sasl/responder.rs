@@ -1,7 +1,7 @@
 use super::{
-    Mechanism, Secret,
+    ChannelBinding, Mechanism, Secret,
     messages::{Malformed, name, password},
-    scram_client::{Proved, ServerFirst, client_first},
+    scram_client::{Bound, Proved, ServerFirst, client_first},
 };
 
 /// A user and its password, for a client to log in with. `Debug` shows no password.
@@ -41,8 +41,9 @@ pub enum CredentialsError {
     Password,
 }
 
-/// What a password is enough for, the best first. Channel binding is not among what a client does here.
-const BY_PASSWORD: [Mechanism; 3] = [Mechanism::ScramSha256, Mechanism::Plain, Mechanism::Login];
+/// What a password is enough for, the best first.
+const BY_PASSWORD: [Mechanism; 4] =
+    [Mechanism::ScramSha256Plus, Mechanism::ScramSha256, Mechanism::Plain, Mechanism::Login];
 
 /// The client's side of one authentication, by one mechanism: the counterpart of [`Exchange`](super::Exchange).
 ///
@@ -53,7 +54,7 @@ const BY_PASSWORD: [Mechanism; 3] = [Mechanism::ScramSha256, Mechanism::Plain, M
 /// use hedwig_smtp::sasl::{Credentials, Mechanism, Responder};
 ///
 /// let alice = Credentials::new("alice", "wonderland")?;
-/// let mut login = Responder::strongest(&["LOGIN".into()], &alice, "a nonce").expect("it is known");
+/// let mut login = Responder::strongest(&["LOGIN".into()], &alice, "a nonce", None).expect("it is known");
 /// assert_eq!((login.mechanism(), login.initial()), (Mechanism::Login, None));
 /// assert_eq!(login.respond(b"Username:")?, b"alice");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -82,23 +83,33 @@ enum Step {
 }
 
 impl Responder {
-    /// The strongest of the mechanisms that are offered and need no more than a password: SCRAM-SHA-256, PLAIN,
-    /// LOGIN. `None` when none is offered.
+    /// The strongest of the mechanisms that are offered and need no more than a password: SCRAM-SHA-256-PLUS, where there
+    /// is a `binding` to a TLS connection, SCRAM-SHA-256, PLAIN, LOGIN. `None` when none is offered.
     ///
     /// `nonce` is printable ASCII without commas that was never used before: 18 random bytes in base64, say.
     #[must_use]
-    pub fn strongest(offered: &[String], credentials: &Credentials, nonce: &str) -> Option<Self> {
+    pub fn strongest(
+        offered: &[String],
+        credentials: &Credentials,
+        nonce: &str,
+        binding: Option<ChannelBinding>,
+    ) -> Option<Self> {
         let is_offered = |mechanism: &Mechanism| {
             offered.iter().any(|name| name.eq_ignore_ascii_case(mechanism.name()))
         };
-        let mechanism = BY_PASSWORD.into_iter().find(is_offered)?;
-        let step = match mechanism {
-            Mechanism::ScramSha256 => Step::First(ServerFirst::awaited(
-                &credentials.user,
-                credentials.password.clone(),
-                nonce,
-            )),
-            Mechanism::Login => Step::LoginUser(credentials.clone()),
+        let is_able =
+            |mechanism: &Mechanism| binding.is_some() || *mechanism != Mechanism::ScramSha256Plus;
+        let mut able = BY_PASSWORD.into_iter().filter(is_able);
+        let mechanism = able.find(is_offered)?;
+        let scram = |bound| {
+            let Credentials { user, password } = credentials;
+            Step::First(ServerFirst::awaited(user, password.clone(), nonce, bound))
+        };
+        let step = match (mechanism, binding) {
+            (Mechanism::ScramSha256Plus, Some(binding)) => scram(Bound::To(binding)),
+            (Mechanism::ScramSha256, Some(_)) => scram(Bound::NotOffered),
+            (Mechanism::ScramSha256, None) => scram(Bound::No),
+            (Mechanism::Login, _) => Step::LoginUser(credentials.clone()),
             _ => Step::Plain(credentials.clone()),
         };
         Some(Self { mechanism, step })
@@ -214,16 +225,54 @@ mod tests {
 
     #[test]
     fn the_strongest_mechanism_is_chosen_and_a_token_is_not_made_up() {
-        let chosen = |names| {
-            Responder::strongest(&offered(names), &alice(), "n").map(|chosen| chosen.mechanism())
+        let chosen_over = |names, binding| {
+            let chosen = Responder::strongest(&offered(names), &alice(), "n", binding);
+            chosen.map(|chosen| chosen.mechanism())
         };
-        assert_eq!(
-            chosen("SCRAM-SHA-256-PLUS LOGIN PLAIN SCRAM-SHA-256"),
-            Some(Mechanism::ScramSha256)
-        );
+        let chosen = |names| chosen_over(names, None);
+        let all = "SCRAM-SHA-256-PLUS LOGIN PLAIN SCRAM-SHA-256";
+        assert_eq!(chosen(all), Some(Mechanism::ScramSha256));
+        assert_eq!(chosen_over(all, Some(BINDING)), Some(Mechanism::ScramSha256Plus));
+        assert_eq!(chosen_over("PLAIN", Some(BINDING)), Some(Mechanism::Plain));
+        assert_eq!(chosen("SCRAM-SHA-256-PLUS"), None);
         assert_eq!(chosen("LOGIN plain"), Some(Mechanism::Plain));
         assert_eq!(chosen("CRAM-MD5 LOGIN"), Some(Mechanism::Login));
         assert_eq!(chosen("OAUTHBEARER CRAM-MD5"), None);
+    }
+
+    const BINDING: ChannelBinding = ChannelBinding::new([7; 32]);
+
+    /// What our server says to our client, each over its TLS connection, where the server offers these.
+    fn bound(offers: &str, client: ChannelBinding, server: ChannelBinding) -> Next {
+        let keys = ScramKeys::of_password("wonderland", b"salt", NonZeroU32::new(4096).unwrap());
+        let mut client =
+            Responder::strongest(&offered(offers), &alice(), "client", Some(client)).unwrap();
+        let mut exchange = Exchange::new(client.mechanism()).bound_to(Some(server));
+        let asked = exchange.respond(&client.initial().unwrap());
+        let Next::Ask(_) = asked else { return asked };
+        client.initial_was_sent();
+        let nonce = "server".to_owned();
+        let Next::Challenge(challenge) =
+            exchange.judge(Verdict::Keys { keys: keys.unwrap(), nonce })
+        else {
+            panic!("no challenge")
+        };
+        let next = exchange.respond(&client.respond(&challenge).unwrap());
+        if let Next::Challenge(signature) = &next {
+            assert_eq!(client.respond(signature), Ok(Vec::new()));
+            assert!(client.trusts_server());
+        }
+        next
+    }
+
+    #[test]
+    fn who_sits_between_two_tls_connections_is_found_out() {
+        let other = ChannelBinding::new([8; 32]);
+        let all = "SCRAM-SHA-256 SCRAM-SHA-256-PLUS";
+        assert!(matches!(bound(all, BINDING, BINDING), Next::Challenge(_)));
+        assert!(matches!(bound(all, BINDING, other), Next::Refused(_)));
+        // Somebody took the better mechanism out of the offer.
+        assert!(matches!(bound("SCRAM-SHA-256", BINDING, BINDING), Next::Refused(_)));
     }
 
     /// What our own server makes of our client, with keys of this password.
@@ -231,7 +280,7 @@ mod tests {
         let keys = ScramKeys::of_password(password, b"salt", NonZeroU32::new(4096).unwrap());
         let keys = keys.unwrap();
         let mut client =
-            Responder::strongest(&offered("SCRAM-SHA-256"), &alice(), "client").unwrap();
+            Responder::strongest(&offered("SCRAM-SHA-256"), &alice(), "client", None).unwrap();
         let mut server = Exchange::new(Mechanism::ScramSha256);
         assert!(matches!(server.respond(&client.initial().unwrap()), Next::Ask(_)));
         client.initial_was_sent();
@@ -280,7 +329,7 @@ mod tests {
             ("", ServerFault::Malformed),
         ] {
             let mut client =
-                Responder::strongest(&offered("SCRAM-SHA-256"), &alice(), "client").unwrap();
+                Responder::strongest(&offered("SCRAM-SHA-256"), &alice(), "client", None).unwrap();
             client.initial_was_sent();
             assert_eq!(client.respond(challenge.as_bytes()), Err(fault), "{challenge}");
         }
@@ -289,7 +338,7 @@ mod tests {
     #[test]
     fn no_debug_shows_the_password() {
         for mechanism in ["PLAIN", "LOGIN", "SCRAM-SHA-256"] {
-            let client = Responder::strongest(&offered(mechanism), &alice(), "n").unwrap();
+            let client = Responder::strongest(&offered(mechanism), &alice(), "n", None).unwrap();
             let shown = format!("{client:?} {:?}", alice());
             assert!(shown.contains("alice") && !shown.contains("wonderland"), "{shown}");
         }

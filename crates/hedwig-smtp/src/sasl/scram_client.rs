@@ -1,4 +1,4 @@
-//! SCRAM-SHA-256 (RFC 5802, RFC 7677): the client's two messages.
+//! SCRAM-SHA-256 and SCRAM-SHA-256-PLUS (RFC 5802, RFC 7677, RFC 9266): the client's two messages.
 
 use std::num::NonZeroU32;
 
@@ -6,7 +6,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::{
-    Secret, ServerFault,
+    ChannelBinding, Secret, ServerFault,
     messages::utf8,
     scram::{Key, SALT_BYTES_MAX, hmac, prepare, salted_password, sha256},
 };
@@ -17,8 +17,38 @@ const ITERATIONS_MIN: u32 = 4096;
 const ITERATIONS_MAX: u32 = 1_000_000;
 /// Longer nonces would not fit what is said next.
 const NONCE_BYTES_MAX: usize = 1024;
-/// No channel binding, and nobody is acted for.
-const GS2_HEADER: &str = "n,,";
+
+/// What the client says of the TLS connection below (RFC 5802 §6). Nobody is acted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bound {
+    /// It has nothing to be known by.
+    No,
+    /// It has, and the server offers no mechanism that would look at it. A server that does offer one hears in this that
+    /// somebody took the offer away.
+    NotOffered,
+    /// It is this one.
+    To(ChannelBinding),
+}
+
+impl Bound {
+    /// The GS2 header.
+    fn header(self) -> &'static str {
+        match self {
+            Self::No => "n,,",
+            Self::NotOffered => "y,,",
+            Self::To(_) => "p=tls-exporter,,",
+        }
+    }
+
+    /// What `c=` says: the header, and what the channel is bound to.
+    fn said(self) -> String {
+        let binding = match &self {
+            Self::To(binding) => binding.bytes(),
+            Self::No | Self::NotOffered => &[],
+        };
+        STANDARD.encode([self.header().as_bytes(), binding].concat())
+    }
+}
 
 /// A client whose first message is said, or just to be said.
 #[derive(Debug)]
@@ -26,16 +56,17 @@ pub(super) struct ServerFirst {
     user: String,
     password: Secret,
     nonce: String,
+    bound: Bound,
 }
 
 /// The client's first message (RFC 5802 §7).
 pub(super) fn client_first(awaited: &ServerFirst) -> String {
-    format!("{GS2_HEADER}{}", awaited.bare())
+    format!("{}{}", awaited.bound.header(), awaited.bare())
 }
 
 impl ServerFirst {
-    pub(super) fn awaited(user: &str, password: Secret, nonce: &str) -> Self {
-        Self { user: user.to_owned(), password, nonce: nonce.to_owned() }
+    pub(super) fn awaited(user: &str, password: Secret, nonce: &str, bound: Bound) -> Self {
+        Self { user: user.to_owned(), password, nonce: nonce.to_owned(), bound }
     }
 
     fn bare(&self) -> String {
@@ -70,7 +101,7 @@ impl ServerFirst {
         prepare(&self.user).map_err(|_| ServerFault::Password)?;
         let salted = salted_password(self.password.reveal(), &salt, iterations);
         let salted = salted.map_err(|_| ServerFault::Password)?;
-        let unproved = format!("c={},r={nonce}", STANDARD.encode(GS2_HEADER));
+        let unproved = format!("c={},r={nonce}", self.bound.said());
         let said = format!("{},{text},{unproved}", self.bare());
         let client_key = hmac(&salted, b"Client Key");
         let mut proof = client_key;
@@ -115,7 +146,8 @@ mod tests {
     /// RFC 7677 §3.
     #[test]
     fn the_example_of_the_rfc_comes_true() {
-        let awaited = ServerFirst::awaited("user", Secret::new("pencil"), "rOprNGfwEbeRWgbNEkqO");
+        let (password, nonce) = (Secret::new("pencil"), "rOprNGfwEbeRWgbNEkqO");
+        let awaited = ServerFirst::awaited("user", password, nonce, Bound::No);
         assert_eq!(client_first(&awaited), "n,,n=user,r=rOprNGfwEbeRWgbNEkqO");
         let challenge = b"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096";
         let (answer, proved) = awaited.answer(challenge).unwrap();
@@ -129,7 +161,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_message_breaks_a_parser(message in prop::collection::vec(any::<u8>(), 0..64)) {
-            let awaited = ServerFirst::awaited("user", Secret::new("pencil"), "");
+            let awaited = ServerFirst::awaited("user", Secret::new("pencil"), "", Bound::No);
             let _ = awaited.answer(&message);
             let proved = Proved { expected: [0; 32] };
             prop_assert!(proved.verify(&message).is_err());

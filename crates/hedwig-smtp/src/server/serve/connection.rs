@@ -6,7 +6,6 @@ use bytes::{BufMut, Bytes, BytesMut};
 use hedwig_envelope::{
     BoxError, Content, Envelope, Mail, MailId, MailService, Receipt, Reply, Timestamp, rescue,
 };
-use rustls::ProtocolVersion;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, empty},
     sync::watch,
@@ -27,8 +26,8 @@ use super::{
 };
 use crate::{
     Policy, Question, Session as _, reply,
-    sasl::{ChannelBinding, Verdict},
-    stream::{BoxStream, describe_tls},
+    sasl::Verdict,
+    stream::{BoxStream, Secure, channel_binding, describe_tls},
 };
 
 /// Room for commands: an idle connection has no more.
@@ -385,18 +384,11 @@ async fn shake_hands(
     let secure = timeout(within, acceptor.accept(clear)).await??;
     let connection = secure.get_ref().1;
     let description = describe_tls(connection);
-    let is_exporting = connection.protocol_version() == Some(ProtocolVersion::TLSv1_3);
-    let exported = is_exporting
-        .then(|| connection.export_keying_material([0; 32], ChannelBinding::LABEL, None));
-    let binding = exported.transpose().map_err(io::Error::other)?.map(ChannelBinding::new);
+    let binding = channel_binding(connection, |label, room| {
+        connection.export_keying_material(room, label, None)
+    });
+    let binding = binding.map_err(io::Error::other)?;
     Ok(Secure { stream: Box::new(secure), description, binding })
-}
-
-/// A stream whose handshake is done.
-struct Secure {
-    stream: BoxStream,
-    description: String,
-    binding: Option<ChannelBinding>,
 }
 
 /// Readiness is awaited here, so that an error of it is rescued like one of the call.
