@@ -1,5 +1,4 @@
 use std::{
-    future::Future,
     net::{IpAddr, SocketAddr},
     path::Path,
     time::Duration,

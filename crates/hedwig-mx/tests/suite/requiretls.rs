@@ -45,7 +45,8 @@ impl Lab {
 
     fn options(&self) -> MxOptions {
         let port = self.servers[0].address.port();
-        MxOptions { authorities: AUTHORITY.alone(), ..options(port) }
+        let (authorities, route_authorities) = (AUTHORITY.alone(), AUTHORITY.alone());
+        MxOptions { authorities, route_authorities, ..options(port) }
     }
 
     fn mx(&self) -> Mx {

@@ -27,7 +27,7 @@ async fn a_pool_of_ipv6_addresses_shares_the_mail_and_each_says_hello_by_its_nam
     })
     .await?;
     for number in 0..MAILS {
-        let mail = Submission::new(SENDER, &["bob@126.com"], &format!("{number}\r\n"));
+        let mail = Submission::new(SENDER, &["bob@126.com"], format!("{number}\r\n"));
         Client::MailSend.send(world.house.smtp(), &mail).await?;
     }
     let mut names = BTreeMap::new();
