@@ -1,6 +1,8 @@
 //! A long queue: what it costs in memory and on disk, how fast it opens and is listed, and what it does to new mails.
 //!
-//! `cargo bench -p hedwig-spool --bench million -- [MAILS [DOMAINS [DIRECTORY]]]`
+//! `cargo bench -p hedwig-spool --bench million -- [MAILS [DOMAINS [DIRECTORY [OCTETS]]]]`
+//!
+//! OCTETS is how long the content of each mail is.
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot run may stop")]
 
 use std::{
@@ -18,7 +20,10 @@ use hedwig_spool::{
 };
 use tokio::{sync::oneshot, task::JoinSet};
 
+/// How many hand mails in at once where it is measured how fast a queue takes them.
 const PRODUCERS: usize = 64;
+/// How many do where it is only to be filled: with so many a flush serves many mails.
+const FILLERS: usize = 1024;
 const CONTENT_BYTES: usize = 2048;
 /// How many mails tell how fast a queue takes them.
 const SAMPLE_MAILS: usize = 50_000;
@@ -31,14 +36,15 @@ async fn main() {
         |place: usize, default| arguments.get(place).map_or(default, |n| n.parse().unwrap());
     let (mails, domains) = (number(0, 1_000_000), number(1, 50_000));
     let parent = arguments.get(2).map_or_else(std::env::temp_dir, PathBuf::from);
+    let load = Load { domains, content_bytes: number(3, CONTENT_BYTES) };
     let directory = tempfile::tempdir_in(parent).unwrap();
 
     let spool = Spool::open(directory.path(), SpoolOptions::default()).unwrap();
-    let empty = commit_rate(&spool, SAMPLE_MAILS.min(mails), domains).await;
+    let empty = commit_rate(&spool, SAMPLE_MAILS.min(mails), load).await;
     println!("empty queue             {empty:>9.0} commits/s");
     let rest = mails.saturating_sub(SAMPLE_MAILS);
     let spent = Spent::now();
-    commit_all(&spool, rest, domains).await;
+    commit_all(&spool, rest, load, FILLERS).await;
     println!("the rest committed in   {}", spent.until_now(rest));
     let spent = Spent::now();
     defer_all(&spool, mails).await;
@@ -59,7 +65,7 @@ async fn main() {
         spool.give_back(lease).await.unwrap();
     }
     list(&spool, mails, domains).await;
-    let long = commit_rate(&spool, SAMPLE_MAILS.min(mails), domains).await;
+    let long = commit_rate(&spool, SAMPLE_MAILS.min(mails), load).await;
     println!(
         "long queue              {long:>9.0} commits/s, {:.0} % of empty",
         100.0 * long / empty
@@ -135,19 +141,19 @@ async fn list(spool: &Spool, mails: usize, domains: usize) {
 }
 
 /// Commits so many mails; tells how many a second.
-async fn commit_rate(spool: &Spool, mails: usize, domains: usize) -> f64 {
+async fn commit_rate(spool: &Spool, mails: usize, load: Load) -> f64 {
     let start = Instant::now();
-    commit_all(spool, mails, domains).await;
+    commit_all(spool, mails, load, PRODUCERS).await;
     mails as f64 / start.elapsed().as_secs_f64()
 }
 
-async fn commit_all(spool: &Spool, mails: usize, domains: usize) {
+async fn commit_all(spool: &Spool, mails: usize, load: Load, at_once: usize) {
     let mut producers = JoinSet::new();
-    for producer in 0..PRODUCERS {
+    for producer in 0..at_once {
         let spool = spool.clone();
         producers.spawn(async move {
-            for number in (producer..mails).step_by(PRODUCERS) {
-                spool.commit(mail(number % domains)).await.unwrap();
+            for number in (producer..mails).step_by(at_once) {
+                spool.commit(load.mail(number)).await.unwrap();
             }
         });
     }
@@ -178,15 +184,25 @@ async fn defer_all(spool: &Spool, mails: usize) {
     courier.await.unwrap();
 }
 
-fn mail(domain_number: usize) -> Mail {
-    let now = Timestamp::now();
-    let sender: ReversePath = "alice@example.org".parse().unwrap();
-    let recipient: Address = format!("bob@{}", domain(domain_number)).parse().unwrap();
-    Mail {
-        id: MailId::new(now, fastrand::u128(..)),
-        envelope: Envelope::new(sender, [recipient]),
-        content: Content::new(vec![b'x'; CONTENT_BYTES].into()),
-        origin: Origin::local(now),
+/// What the mails are like.
+#[derive(Clone, Copy)]
+struct Load {
+    domains: usize,
+    content_bytes: usize,
+}
+
+impl Load {
+    /// The mail of this number; its recipient is at one of the domains, which take turns.
+    fn mail(self, number: usize) -> Mail {
+        let now = Timestamp::now();
+        let sender: ReversePath = "alice@example.org".parse().unwrap();
+        let recipient: Address = format!("bob@{}", domain(number % self.domains)).parse().unwrap();
+        Mail {
+            id: MailId::new(now, fastrand::u128(..)),
+            envelope: Envelope::new(sender, [recipient]),
+            content: Content::new(vec![b'x'; self.content_bytes].into()),
+            origin: Origin::local(now),
+        }
     }
 }
 
