@@ -2,7 +2,9 @@
 
 pub(crate) mod acts;
 pub(crate) mod certificates;
+mod conversation;
 pub(crate) mod keys;
+mod manners;
 pub(crate) mod policy_server;
 mod server;
 
@@ -13,7 +15,8 @@ use hedwig_envelope::{
 };
 pub(crate) use hedwig_lab::{Dns, Fault};
 use hedwig_mx::{Mx, MxOptions, Resolver, Route, Routes, TrustAnchors};
-pub(crate) use server::{Manners, Server, Tls};
+pub(crate) use manners::{Manners, Tls};
+pub(crate) use server::Server;
 use tower::ServiceExt;
 
 /// Options for a laboratory whose servers share this port.
