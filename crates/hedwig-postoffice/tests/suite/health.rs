@@ -1,0 +1,26 @@
+//! What a daemon shows of itself.
+
+use crate::daemon::Daemon;
+
+#[test]
+fn health_and_metrics_are_shown_without_a_token() {
+    let directory = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(directory.path());
+    let id = daemon.mail("bob%40example.net");
+    daemon.wait_for_state(&id, "deferred");
+    assert_eq!(daemon.ask("GET /healthz", "").1, "ok\n");
+    assert_eq!(daemon.ask("GET /readyz", "").1, "ok\n");
+    let (header, metrics) = daemon.ask("GET /metrics", "");
+    assert!(
+        header.to_lowercase().contains("content-type: application/openmetrics-text"),
+        "{header}"
+    );
+    for line in [
+        "hedwig_mails_accepted_total 1",
+        "hedwig_recipients_total{outcome=\"deferred\"} 1",
+        "hedwig_queue_recipients{state=\"deferred\"} 1",
+        "hedwig_queue_recipients{state=\"held\"} 0",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
+    }
+}
