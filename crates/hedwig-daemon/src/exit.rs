@@ -1,4 +1,7 @@
-use std::{io, process::ExitCode};
+use std::{
+    io::{self, StdoutLock, Write},
+    process::ExitCode,
+};
 
 use hedwig_envelope::BoxError;
 
@@ -24,17 +27,26 @@ impl Exit {
     /// reader has seen enough (`queue list | head`) is no error.
     #[must_use]
     pub fn of(done: Result<Self, BoxError>) -> Self {
-        let is_broken_pipe = |error: &BoxError| {
-            let error = error.downcast_ref::<io::Error>();
-            error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-        };
-        match done {
-            Ok(exit) => exit,
-            Err(error) if is_broken_pipe(&error) => Self::Done,
-            Err(error) => {
-                eprintln!("error: {error}");
-                Self::TryAgain
+        done.unwrap_or_else(|error| {
+            if error.downcast_ref().is_some_and(is_broken_pipe) {
+                return Self::Done;
             }
+            eprintln!("error: {error}");
+            Self::TryAgain
+        })
+    }
+
+    /// How a command ends that would end so, once its answer is on standard output. That the reader has seen enough
+    /// (`doctor | grep -q fail`) changes nothing; an answer that cannot be written is told, and may go well another time.
+    #[must_use]
+    pub fn once_written(
+        self,
+        write: impl FnOnce(&mut StdoutLock<'static>) -> io::Result<()>,
+    ) -> Self {
+        let mut out = io::stdout().lock();
+        match write(&mut out).and_then(|()| out.flush()) {
+            Err(error) if !is_broken_pipe(&error) => Self::of(Err(error.into())),
+            _ => self,
         }
     }
 
@@ -56,4 +68,8 @@ impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         exit.code().into()
     }
+}
+
+fn is_broken_pipe(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::BrokenPipe
 }

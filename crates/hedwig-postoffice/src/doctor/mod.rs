@@ -13,12 +13,7 @@ mod spf;
 mod tags;
 mod tls;
 
-use std::{
-    future::Future,
-    io::{self, Write},
-    pin::Pin,
-    time::Duration,
-};
+use std::{future::Future, pin::Pin, time::Duration};
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use futures_util::future::join_all;
@@ -188,15 +183,6 @@ fn within<'a>(
 }
 
 fn tell(findings: &Findings, as_json: bool) -> Exit {
-    let mut out = io::stdout().lock();
-    let written = if as_json { findings.write_json(&mut out) } else { findings.write(&mut out) };
-    match written.and_then(|()| out.flush()) {
-        // The reader has seen enough: `doctor | grep -q fail`.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            eprintln!("error: {error}");
-            Exit::TryAgain
-        }
-        _ if findings.has_failed() => Exit::Refused,
-        _ => Exit::Done,
-    }
+    let exit = if findings.has_failed() { Exit::Refused } else { Exit::Done };
+    exit.once_written(|out| if as_json { findings.write_json(out) } else { findings.write(out) })
 }

@@ -1,9 +1,6 @@
 //! The command `explain`: asks the daemon, or decides itself when none runs.
 
-use std::{
-    io::{self, Write},
-    path::Path,
-};
+use std::{io::Write, path::Path};
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use hedwig_daemon::{
@@ -78,8 +75,7 @@ fn run(settings: &Settings, flags: &ArgMatches) -> Exit {
             match console {
                 Some(console) => {
                     let answer = console.get(&question.to_target()).await?;
-                    io::stdout().write_all(&answer)?;
-                    Ok(Exit::Done)
+                    Ok(Exit::Done.once_written(|out| out.write_all(&answer)))
                 }
                 None => without_daemon(settings, &question).await,
             }
@@ -112,6 +108,5 @@ async fn without_daemon(settings: &Settings, question: &Question) -> Result<Exit
     let Some(answer) = answer? else {
         return Err("there is no such mail here (finished mails are kept for some days)".into());
     };
-    io::stdout().write_all(answer.as_bytes())?;
-    Ok(Exit::Done)
+    Ok(Exit::Done.once_written(|out| out.write_all(answer.as_bytes())))
 }

@@ -6,12 +6,7 @@ mod print;
 pub(crate) mod addresses;
 pub(crate) mod records;
 
-use std::{
-    io::{self, Write},
-    net::IpAddr,
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{net::IpAddr, path::PathBuf, sync::Arc};
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use hedwig_daemon::{
@@ -145,13 +140,7 @@ fn run(settings: &Settings, flags: &ArgMatches) -> Exit {
         Err(problems) => return report(&problems),
     };
     warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
-    match act(&request, &place) {
-        Ok(exit) => exit,
-        Err(error) => {
-            eprintln!("error: {error}");
-            Exit::TryAgain
-        }
-    }
+    Exit::of(act(&request, &place))
 }
 
 fn act(request: &Request, place: &Place) -> Result<Exit, BoxError> {
@@ -194,13 +183,8 @@ fn act(request: &Request, place: &Place) -> Result<Exit, BoxError> {
     }
     keys.sort_by(|a, b| a.selector().cmp(b.selector()));
     let plan = plan(request, place, &keys, made);
-    let mut out = io::stdout().lock();
-    let written = if request.json { plan.write_json(&mut out) } else { plan.write(&mut out) };
-    match written.and_then(|()| out.flush()) {
-        // The reader has seen enough: `init example.org | head`.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(if is_refused { Exit::Refused } else { Exit::Done }),
-    }
+    let exit = if is_refused { Exit::Refused } else { Exit::Done };
+    Ok(exit.once_written(|out| if request.json { plan.write_json(out) } else { plan.write(out) }))
 }
 
 /// All that DNS is to have.

@@ -1,6 +1,7 @@
 //! The program as an operator runs it: its configuration, and its queue from near and far.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod answers;
 mod check;
 mod daemon;
 mod damage;
