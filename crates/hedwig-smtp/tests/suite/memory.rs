@@ -17,6 +17,12 @@ fn server() -> (Pipes, Inbox) {
     server_with(ServerOptions::default())
 }
 
+/// A server that sends no slow client away, and lets whoever waits for memory wait for 20 seconds.
+fn patient_server() -> (Pipes, Inbox) {
+    let content_wait_max = Duration::from_secs(20);
+    server_with(ServerOptions { content_rate_min: 0, content_wait_max, ..Default::default() })
+}
+
 fn server_with(options: ServerOptions) -> (Pipes, Inbox) {
     let (pipes, listener) = Pipes::new();
     let inbox = Inbox::default();
@@ -38,6 +44,22 @@ async fn begun(pipes: &Pipes, mail: &str) -> Dialogue {
         assert!(reply.starts_with(['2', '3']), "{line}: {reply}");
     }
     dialogue
+}
+
+/// The MAIL command of the largest mail that is taken, which says how large it is.
+fn announced() -> String {
+    format!("MAIL FROM:<a@example.org> SIZE={}", 4 * MIB)
+}
+
+/// Two clients who have sent so much of their content, and hold all the memory there is for large ones.
+async fn hold_memory(pipes: &Pipes, sent_bytes: usize) -> Vec<Dialogue> {
+    let mut holders = Vec::new();
+    for _ in 0..2 {
+        let mut dialogue = begun(pipes, &announced()).await;
+        dialogue.write(&lines(sent_bytes)).await;
+        holders.push(dialogue);
+    }
+    holders
 }
 
 fn lines(bytes: usize) -> String {
@@ -75,26 +97,16 @@ async fn many_large_mails_at_once_all_arrive_one_after_the_other() {
 
 #[tokio::test(start_paused = true)]
 async fn whoever_waits_for_memory_is_told_452_in_the_end_and_may_go_on() {
-    let (pipes, inbox) = server_with(ServerOptions {
-        content_rate_min: 0,
-        content_wait_max: Duration::from_secs(20),
-        ..Default::default()
-    });
-    let mail = format!("MAIL FROM:<a@example.org> SIZE={}", 4 * MIB);
-    let mut holders = Vec::new();
-    for _ in 0..2 {
-        let mut dialogue = begun(&pipes, &mail).await;
-        dialogue.write(&lines(3 * MIB)).await;
-        holders.push(dialogue);
-    }
+    let (pipes, inbox) = patient_server();
+    let mut holders = hold_memory(&pipes, 3 * MIB).await;
     let begin = Instant::now();
-    let mut third = begun(&pipes, &mail).await;
+    let mut third = begun(&pipes, &announced()).await;
     third.write(&lines(3 * MIB)).await;
     let reply = third.say(".").await;
     assert_eq!(reply, "452 4.3.1 Too many large messages at once, try again later");
     assert_eq!(begin.elapsed().as_secs(), 20);
     assert!(third.say("NOOP").await.starts_with("250 "));
-    for mut holder in holders {
+    for holder in &mut holders {
         assert!(holder.say(".").await.starts_with("250 "));
     }
     assert_eq!(inbox.take().len(), 2);
@@ -103,18 +115,12 @@ async fn whoever_waits_for_memory_is_told_452_in_the_end_and_may_go_on() {
 #[tokio::test(start_paused = true)]
 async fn a_slow_client_is_left_in_peace_until_others_wait_for_its_memory() {
     let (pipes, inbox) = server();
-    let mail = format!("MAIL FROM:<a@example.org> SIZE={}", 4 * MIB);
-    let mut slow = Vec::new();
-    for _ in 0..2 {
-        let mut dialogue = begun(&pipes, &mail).await;
-        dialogue.write(&lines(2 * MIB)).await;
-        slow.push(dialogue);
-    }
+    let mut slow = hold_memory(&pipes, 2 * MIB).await;
     tokio::time::sleep(Duration::from_secs(200)).await;
     for dialogue in &mut slow {
         dialogue.write("still here\r\n").await;
     }
-    let mut quick = begun(&pipes, &mail).await;
+    let mut quick = begun(&pipes, &announced()).await;
     quick.write(&lines(3 * MIB)).await;
     assert!(quick.say(".").await.starts_with("250 "));
     let mut told = 0;
@@ -152,18 +158,8 @@ async fn small_mails_pass_by_large_ones_that_fill_the_memory() {
 
 #[tokio::test(start_paused = true)]
 async fn chunks_wait_for_memory_like_any_content() {
-    let (pipes, inbox) = server_with(ServerOptions {
-        content_rate_min: 0,
-        content_wait_max: Duration::from_secs(20),
-        ..Default::default()
-    });
-    let mail = format!("MAIL FROM:<a@example.org> SIZE={}", 4 * MIB);
-    let mut holders = Vec::new();
-    for _ in 0..2 {
-        let mut dialogue = begun(&pipes, &mail).await;
-        dialogue.write(&lines(3 * MIB)).await;
-        holders.push(dialogue);
-    }
+    let (pipes, inbox) = patient_server();
+    let mut holders = hold_memory(&pipes, 3 * MIB).await;
     let mut third = pipes.connect().await;
     for line in ["EHLO client.example", "MAIL FROM:<a@example.org>", "RCPT TO:<b@example.net>"] {
         assert!(third.say(line).await.starts_with("250 "));

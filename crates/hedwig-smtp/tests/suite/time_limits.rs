@@ -28,6 +28,14 @@ async fn act(stream: DuplexStream, script: &[(&str, &str)]) {
     std::future::pending::<()>().await;
 }
 
+/// Takes a mail until its content has come.
+const UNTIL_CONTENT: &[(&str, &str)] = &[
+    ("EHLO", "250 mx.example\r\n"),
+    ("MAIL", "250 ok\r\n"),
+    ("RCPT", "250 ok\r\n"),
+    ("DATA", "354 go\r\n"),
+];
+
 async fn greet(script: &'static [(&str, &str)]) -> Result<Connection, ConnectionError> {
     let (ours, theirs) = duplex(4096);
     tokio::spawn(async move {
@@ -49,13 +57,7 @@ async fn a_server_that_does_not_greet_is_left_after_five_minutes() {
 
 #[tokio::test(start_paused = true)]
 async fn the_reply_to_the_content_is_awaited_for_ten_minutes_and_then_the_mail_is_ambiguous() {
-    let script: &[_] = &[
-        ("EHLO", "250 mx.example\r\n"),
-        ("MAIL", "250 ok\r\n"),
-        ("RCPT", "250 ok\r\n"),
-        ("DATA", "354 go\r\n"),
-    ];
-    let mut connection = greet(script).await.unwrap();
+    let mut connection = greet(UNTIL_CONTENT).await.unwrap();
     let begin = Instant::now();
     let sent = connection.send(&envelope(&["b@example.net"]), &content("x\r\n")).await;
     let error = sent.unwrap_err();
@@ -67,13 +69,7 @@ async fn the_reply_to_the_content_is_awaited_for_ten_minutes_and_then_the_mail_i
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_stops_taking_the_content_is_left_after_three_minutes() {
-    let script: &[_] = &[
-        ("EHLO", "250 mx.example\r\n"),
-        ("MAIL", "250 ok\r\n"),
-        ("RCPT", "250 ok\r\n"),
-        ("DATA", "354 go\r\n"),
-    ];
-    let mut connection = greet(script).await.unwrap();
+    let mut connection = greet(UNTIL_CONTENT).await.unwrap();
     let begin = Instant::now();
     let large = content(&"x".repeat(100_000));
     let error = connection.send(&envelope(&["b@example.net"]), &large).await.unwrap_err();
@@ -84,12 +80,10 @@ async fn a_server_that_stops_taking_the_content_is_left_after_three_minutes() {
 
 #[tokio::test(start_paused = true)]
 async fn each_command_has_a_limit_of_its_own() {
-    const ALL: &[(&str, &str)] =
-        &[("EHLO", "250 mx.example\r\n"), ("MAIL", "250 ok\r\n"), ("RCPT", "250 ok\r\n")];
     for (answered, phase, minutes) in
         [(1, Phase::Mail, 5), (2, Phase::Recipient, 5), (3, Phase::Data, 2)]
     {
-        let mut connection = greet(&ALL[..answered]).await.unwrap();
+        let mut connection = greet(&UNTIL_CONTENT[..answered]).await.unwrap();
         let begin = Instant::now();
         let sent = connection.send(&envelope(&["b@example.net"]), &content("x\r\n")).await;
         let error = sent.unwrap_err();
