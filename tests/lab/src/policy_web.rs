@@ -35,8 +35,11 @@ impl PolicyWeb {
         command.arg("-cert").arg(directory.path().join("certificate.pem"));
         command.arg("-key").arg(directory.path().join("key.pem")).current_dir(pages);
         let mut process = Process::spawn("openssl", command)?;
-        let port =
-            |line: &str| line.strip_prefix("ACCEPT ")?.rsplit_once(':')?.1.trim().parse().ok();
+        // It tells the port only where it has chosen it.
+        let port = |line: &str| match line.strip_prefix("ACCEPT")?.trim() {
+            "" => Some(listen.port()),
+            address => address.rsplit_once(':')?.1.parse().ok(),
+        };
         let port = process.find_in_log(port).await?;
         Ok(Self { address: SocketAddr::new(listen.ip(), port), directory, process })
     }

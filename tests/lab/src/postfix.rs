@@ -116,6 +116,17 @@ impl Postfix {
         fs::read_to_string(self.directory.path().join("log/postfix.log")).unwrap_or_default()
     }
 
+    /// The line of its log that has this text, once it is there: a process of its own writes it, when that comes to it.
+    ///
+    /// # Errors
+    /// When it does not come.
+    pub async fn find_in_log(&self, text: &str) -> Result<String> {
+        eventually(text, async || {
+            Ok(self.log().lines().find(|line| line.contains(text)).map(str::to_owned))
+        })
+        .await
+    }
+
     /// The process id of its master.
     ///
     /// # Errors

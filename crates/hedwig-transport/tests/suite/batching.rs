@@ -1,7 +1,5 @@
 //! Many calls, few requests.
 
-use std::time::Duration;
-
 use crate::common::{Desk, app, app_with, client, client_options, mail, start, taken, with_token};
 use hedwig_envelope::{Mail, Outcome, Receipt, Refusal, RefusalKind};
 use hedwig_transport::{Body, Client, ClientOptions, MessagesOptions};
@@ -9,7 +7,6 @@ use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
-use tokio::sync::oneshot;
 use tower::ServiceExt;
 
 /// The service, counting its requests.
@@ -34,25 +31,17 @@ async fn all(client: &Client, mails: impl IntoIterator<Item = Mail>) -> Vec<Rece
 #[tokio::test]
 async fn while_one_request_is_under_way_others_are_gathered() {
     let desk = Desk::default();
-    let (go_on, may_go_on) = oneshot::channel::<()>();
-    desk.plan(move |mail| {
-        Box::pin(async move {
-            let _ = may_go_on.await;
-            taken(&mail)
-        })
-    });
+    let mut held = desk.hold_back();
     let (service, requests) = counted(app(&desk));
     let server = start(service).await;
     let options = ClientOptions { requests_max: 1, ..client_options(&[&server]) };
     let client = Client::new(options).unwrap();
 
     let first = tokio::spawn(client.clone().oneshot(mail(0)));
-    while desk.count() == 0 {
-        tokio::task::yield_now().await;
-    }
+    held.has_come().await;
     let others = tokio::spawn(async move { all(&client, (1..=40).map(mail)).await });
     tokio::task::yield_now().await;
-    go_on.send(()).unwrap();
+    held.let_go();
     assert!(first.await.unwrap().unwrap().is_done());
     let receipts = others.await.unwrap();
     assert_eq!((requests.load(Ordering::SeqCst), desk.count()), (2, 41));
@@ -90,38 +79,28 @@ async fn a_batch_is_bounded_in_mails_and_in_bytes() {
 #[tokio::test]
 async fn what_waits_is_bounded() {
     let desk = Desk::default();
-    desk.plan(|_| Box::pin(std::future::pending()));
+    let mut held = desk.hold_back();
     let server = start(app(&desk)).await;
     let options =
         ClientOptions { requests_max: 1, waiting_mails_max: 2, ..client_options(&[&server]) };
     let client = Client::new(options).unwrap();
     let first = tokio::spawn(client.clone().oneshot(mail(0)));
-    while desk.count() == 0 {
-        tokio::task::yield_now().await;
+    held.has_come().await;
+    let calls = (1..=3).map(|number| tokio::spawn(client.clone().oneshot(mail(number))));
+    let (refused, _, waiting) = futures_util::future::select_all(calls).await;
+    let refusal = refused.unwrap().unwrap_err().downcast::<Refusal>().unwrap();
+    assert_eq!(refusal.kind, RefusalKind::Unavailable);
+    held.let_go();
+    for taken in waiting.into_iter().chain([first]) {
+        assert!(taken.await.unwrap().unwrap().is_done());
     }
-    let calls: Vec<_> = (1..=3).map(|n| tokio::spawn(client.clone().oneshot(mail(n)))).collect();
-    let mut refused = 0;
-    for call in calls {
-        if let Ok(result) = tokio::time::timeout(Duration::from_millis(50), call).await {
-            let refusal = result.unwrap().unwrap_err().downcast::<Refusal>().unwrap();
-            assert_eq!(refusal.kind, RefusalKind::Unavailable);
-            refused += 1;
-        }
-    }
-    assert_eq!(refused, 1);
-    first.abort();
+    server.stop().await;
 }
 
 #[tokio::test]
 async fn a_call_that_is_dropped_takes_no_other_with_it() {
     let desk = Desk::default();
-    let (go_on, may_go_on) = oneshot::channel::<()>();
-    desk.plan(move |mail| {
-        Box::pin(async move {
-            let _ = may_go_on.await;
-            taken(&mail)
-        })
-    });
+    let held = desk.hold_back();
     let server = start(app(&desk)).await;
     let options = ClientOptions { requests_max: 1, ..client_options(&[&server]) };
     let client = Client::new(options).unwrap();
@@ -136,7 +115,7 @@ async fn a_call_that_is_dropped_takes_no_other_with_it() {
     waiting.abort();
     impatient.abort();
     let _ = (waiting.await, impatient.await);
-    go_on.send(()).unwrap();
+    held.let_go();
     assert!(patient.await.unwrap().unwrap().is_done());
     assert!(client.clone().oneshot(mail(4)).await.unwrap().is_done());
     assert_eq!(desk.count(), 3, "mail 3 was not sent for nobody");

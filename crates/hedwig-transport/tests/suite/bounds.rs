@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crate::common::{Desk, app_with, ask, post, taken, with_token};
+use crate::common::{Desk, app_with, ask, post, with_token};
 use bytes::Bytes;
 use hedwig_transport::{Body, MessagesOptions};
 use http_body::Frame;
@@ -95,25 +95,17 @@ async fn a_body_that_trickles_is_408_in_the_end() {
 #[tokio::test]
 async fn all_bodies_together_are_bounded_and_room_comes_back() {
     let desk = Desk::default();
-    let (go_on, may_go_on) = tokio::sync::oneshot::channel::<()>();
-    desk.plan(move |mail| {
-        Box::pin(async move {
-            let _ = may_go_on.await;
-            taken(&mail)
-        })
-    });
+    let mut held = desk.hold_back();
     let app = app_with(&desk, MessagesOptions { held_bytes_max: 10, ..with_token() });
     let first = tokio::spawn({
         let app = app.clone();
         async move { ask(&app, post(PATH, "x: y\r\n")).await }
     });
-    while desk.count() == 0 {
-        tokio::task::yield_now().await;
-    }
+    held.has_come().await;
     let second = ask(&app, post(PATH, "x: y\r\n")).await;
     second.problem(503, "Service Unavailable");
     assert_eq!(second.header("retry-after"), "5");
-    go_on.send(()).unwrap();
+    held.let_go();
     assert_eq!(first.await.unwrap().status, 202);
     assert_eq!(ask(&app, post(PATH, "x: y\r\n")).await.status, 202);
 }

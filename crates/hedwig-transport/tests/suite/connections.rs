@@ -2,19 +2,9 @@
 
 use std::time::Duration;
 
-use crate::common::{Desk, Running, app, start_with};
+use crate::common::{Desk, REQUEST, app, start_with};
 use hedwig_transport::{ServerOptions, full};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
-
-const REQUEST: &[u8] = b"POST /v1/messages?from=&to=b@example.net HTTP/1.1\r\nHost: x\r\n\
-    Authorization: Bearer s3cret\r\nContent-Type: message/rfc822\r\nContent-Length: 6\r\n\r\nx: y\r\n";
-
-async fn connect(server: &Running) -> TcpStream {
-    TcpStream::connect(server.address).await.unwrap()
-}
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test]
 async fn a_client_that_does_not_speak_is_shown_the_door() {
@@ -24,7 +14,7 @@ async fn a_client_that_does_not_speak_is_shown_the_door() {
     };
     for word in ["", "PRI * HT", "PRI *", "POST /v1/mess", "GET / HTTP/1.1\r\nHost: x"] {
         let server = start_with(app(&Desk::default()), options.clone(), None).await;
-        let mut stream = connect(&server).await;
+        let mut stream = server.connect().await;
         stream.write_all(word.as_bytes()).await.unwrap();
         // Ends only because the server ends it.
         let _ = stream.read_to_end(&mut Vec::new()).await;
@@ -43,7 +33,7 @@ async fn a_short_first_request_may_take_its_time_to_be_answered() {
         Ok::<_, std::convert::Infallible>(http::Response::new(full("done")))
     });
     let server = start_with(slow, options, None).await;
-    let mut stream = connect(&server).await;
+    let mut stream = server.connect().await;
     stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
@@ -56,12 +46,12 @@ async fn beyond_the_limit_connections_wait_their_turn() {
     let options = ServerOptions { connections_max: 1, ..ServerOptions::default() };
     let desk = Desk::default();
     let server = start_with(app(&desk), options, None).await;
-    let mut first = connect(&server).await;
+    let mut first = server.connect().await;
     first.write_all(REQUEST).await.unwrap();
     let mut word = [0; 12];
     first.read_exact(&mut word).await.unwrap();
 
-    let mut second = connect(&server).await;
+    let mut second = server.connect().await;
     second.write_all(REQUEST).await.unwrap();
     first.write_all(REQUEST).await.unwrap();
     while desk.count() < 2 {
@@ -78,7 +68,7 @@ async fn a_client_that_does_not_listen_is_shown_the_door() {
     let options =
         ServerOptions { write_timeout: Duration::from_millis(20), ..ServerOptions::default() };
     let server = start_with(app(&Desk::default()), options, None).await;
-    let mut stream = connect(&server).await;
+    let mut stream = server.connect().await;
     // Ends only because the server ends it: it cannot hold all the answers.
     while stream.write_all(REQUEST).await.is_ok() {}
     server.stop().await;
@@ -91,7 +81,7 @@ async fn raw_angle_brackets_are_understood_as_people_type_them() {
     let request = String::from_utf8(REQUEST.to_vec()).unwrap();
     let request =
         request.replace("from=&to=b@example.net", "from=<a@example.org>&to=<b@example.net>");
-    let mut stream = connect(&server).await;
+    let mut stream = server.connect().await;
     // However it is cut into pieces.
     let (first, rest) = request.split_at(20);
     stream.write_all(first.as_bytes()).await.unwrap();

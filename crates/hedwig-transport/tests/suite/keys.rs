@@ -1,7 +1,6 @@
 //! Idempotency keys, as the server reads and guards them.
 
-use crate::common::{Desk, a_post, app, ask, taken};
-use tokio::sync::oneshot;
+use crate::common::{Desk, a_post, app, ask};
 
 fn with_key(key: &str) -> http::Request<hedwig_transport::Body> {
     let mut request = a_post();
@@ -32,21 +31,13 @@ async fn the_quotes_of_a_structured_field_do_not_belong_to_the_key() {
 #[tokio::test]
 async fn a_request_that_comes_twice_at_once_waits_for_itself() {
     let desk = Desk::default();
-    let (go_on, may_go_on) = oneshot::channel::<()>();
-    desk.plan(move |mail| {
-        Box::pin(async move {
-            let _ = may_go_on.await;
-            taken(&mail)
-        })
-    });
+    let mut held = desk.hold_back();
     let app = app(&desk);
     let both = [app.clone(), app]
         .map(|app| tokio::spawn(async move { ask(&app, with_key("k")).await.status }));
-    while desk.count() == 0 {
-        tokio::task::yield_now().await;
-    }
+    held.has_come().await;
     assert_eq!(desk.count(), 1, "the second is not worked on beside the first");
-    go_on.send(()).unwrap();
+    held.let_go();
     for request in both {
         assert_eq!(request.await.unwrap(), 202);
     }
@@ -56,28 +47,20 @@ async fn a_request_that_comes_twice_at_once_waits_for_itself() {
 #[tokio::test(start_paused = true)]
 async fn the_same_key_while_the_first_runs_on_and_on_is_409() {
     let desk = Desk::default();
-    let (entered, has_entered) = oneshot::channel();
-    let (go_on, may_go_on) = oneshot::channel::<()>();
-    desk.plan(move |mail| {
-        Box::pin(async move {
-            let _ = entered.send(());
-            let _ = may_go_on.await;
-            taken(&mail)
-        })
-    });
+    let mut held = desk.hold_back();
     let app = app(&desk);
     let first = tokio::spawn({
         let app = app.clone();
         async move { ask(&app, with_key("k")).await }
     });
-    has_entered.await.unwrap();
+    held.has_come().await;
 
     let second = ask(&app, with_key("k")).await;
     second.problem(409, "Idempotency key in use");
     assert_eq!(second.header("retry-after"), "1");
     assert_eq!(ask(&app, with_key("other")).await.status, 202);
 
-    go_on.send(()).unwrap();
+    held.let_go();
     assert_eq!(first.await.unwrap().status, 202);
     assert_eq!(desk.count(), 2);
     assert_eq!(ask(&app, with_key("k")).await.status, 202, "the key is free again");
@@ -86,15 +69,13 @@ async fn the_same_key_while_the_first_runs_on_and_on_is_409() {
 #[tokio::test]
 async fn a_client_that_hangs_up_frees_its_key() {
     let desk = Desk::default();
-    desk.plan(|_| Box::pin(std::future::pending()));
+    let mut held = desk.hold_back();
     let app = app(&desk);
     let first = tokio::spawn({
         let app = app.clone();
         async move { ask(&app, with_key("k")).await }
     });
-    while desk.count() == 0 {
-        tokio::task::yield_now().await;
-    }
+    held.has_come().await;
     first.abort();
     let _ = first.await;
     assert_eq!(ask(&app, with_key("k")).await.status, 202);

@@ -127,9 +127,8 @@ async fn a_postfix_with_a_certificate_of_its_own_takes_mail_from_who_logs_in() -
         assert_eq!(attempt["tls_policy"], policy, "{attempt:#}");
         assert!(attempt["tls"].as_str().expect("TLS").starts_with("TLSv1.3"), "{attempt:#}");
         assert_unchanged(&host.postfix.wait_for(1).await?[0], &mail.message);
-        let log = host.postfix.log();
         let user = format!("sasl_method={mechanism}, sasl_username=alice");
-        assert!(log.contains(&user), "{user} is not in {log}");
+        host.postfix.find_in_log(&user).await?;
         world.house.postoffice.stop().await?;
         assert_no_secret(&world.house.postoffice.process().log().join("\n"), PASSWORD);
     }
@@ -148,8 +147,7 @@ async fn a_wrong_password_is_told_and_shown_to_nobody() -> Result<()> {
     let explained = world.house.postoffice.explain(&[&id]).await?;
     assert!(explained.contains("> AUTH PLAIN ****") && explained.contains("alice"), "{explained}");
     let listed = format!("{:?}", world.house.postoffice.queue_list().await?);
-    let of_postfix = host.postfix.log();
-    assert!(of_postfix.contains("SASL PLAIN authentication failed"), "{of_postfix}");
+    host.postfix.find_in_log("SASL PLAIN authentication failed").await?;
     world.house.postoffice.stop().await?;
     let log = world.house.postoffice.process().log().join("\n");
     assert!(log.contains("not logged in"), "{log}");

@@ -2,15 +2,16 @@
 
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test uses a part of it")]
 
+mod desk;
+
 use std::{
     collections::VecDeque,
-    future::Future,
     net::SocketAddr,
-    pin::Pin,
     sync::{Arc, Mutex},
 };
 
 use bytes::Bytes;
+pub use desk::Desk;
 use hedwig_envelope::{
     Address, BoxError, Content, Envelope, Mail, MailId, MailStatus, Origin, Outcome, Receipt,
     Reply, Status, Timestamp,
@@ -22,68 +23,14 @@ use hedwig_transport::{
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::Value;
-use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
-use tower::{Service, ServiceExt, service_fn};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::oneshot,
+    task::JoinHandle,
+};
+use tower::{ServiceExt, service_fn};
 
 pub const TOKEN: &str = "s3cret";
-
-/// What a [`Desk`] does with the next mail.
-pub type Plan =
-    Box<dyn FnOnce(Mail) -> Pin<Box<dyn Future<Output = Result<Receipt, BoxError>> + Send>> + Send>;
-
-/// A mail service that remembers what it was given, and takes everything unless it was told otherwise.
-#[derive(Clone, Default)]
-pub struct Desk {
-    pub mails: Arc<Mutex<Vec<Mail>>>,
-    plans: Arc<Mutex<VecDeque<Plan>>>,
-}
-
-impl Desk {
-    /// Does this with the next mail.
-    pub fn next(&self, answer: impl FnOnce(&Mail) -> Result<Receipt, BoxError> + Send + 'static) {
-        self.plan(move |mail| Box::pin(std::future::ready(answer(&mail))));
-    }
-
-    pub fn plan(
-        &self,
-        plan: impl FnOnce(Mail) -> Pin<Box<dyn Future<Output = Result<Receipt, BoxError>> + Send>>
-        + Send
-        + 'static,
-    ) {
-        self.plans.lock().unwrap().push_back(Box::new(plan));
-    }
-
-    pub fn count(&self) -> usize {
-        self.mails.lock().unwrap().len()
-    }
-
-    pub fn only(&self) -> Mail {
-        let mails = self.mails.lock().unwrap();
-        assert_eq!(mails.len(), 1);
-        mails[0].clone()
-    }
-}
-
-impl Service<Mail> for Desk {
-    type Response = Receipt;
-    type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Receipt, BoxError>> + Send>>;
-
-    fn poll_ready(
-        &mut self,
-        _: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Result<(), BoxError>> {
-        std::task::Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, mail: Mail) -> Self::Future {
-        self.mails.lock().unwrap().push(mail.clone());
-        match self.plans.lock().unwrap().pop_front() {
-            Some(plan) => plan(mail),
-            None => Box::pin(std::future::ready(taken(&mail))),
-        }
-    }
-}
 
 pub fn taken(mail: &Mail) -> Result<Receipt, BoxError> {
     said(mail, Reply::with_status(250, Status::OK, "Ok"))
@@ -163,6 +110,10 @@ pub fn a_post() -> Request<Body> {
     post("/v1/messages?from=a@example.org&to=b@example.net", "Subject: x\r\n\r\nHello\r\n")
 }
 
+/// A mail with the token, as it is on the wire.
+pub const REQUEST: &[u8] = b"POST /v1/messages?from=&to=b@example.net HTTP/1.1\r\nHost: x\r\n\
+    Authorization: Bearer s3cret\r\nContent-Type: message/rfc822\r\nContent-Length: 6\r\n\r\nx: y\r\n";
+
 /// A server on a port of its own.
 pub struct Running {
     pub address: SocketAddr,
@@ -173,6 +124,10 @@ pub struct Running {
 impl Running {
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    pub async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
     }
 
     /// Gives the signal to stop.

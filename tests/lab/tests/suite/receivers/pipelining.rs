@@ -82,6 +82,7 @@ async fn postfix_is_told_at_once(tls: bool) -> Result<()> {
     send_to_all(&world, tls.then_some("TLSv1.3")).await?;
     postfix.wait_for(RECIPIENTS).await?;
     world.close().await?;
+    postfix.find_in_log(" disconnect from ").await?;
     let log = postfix.log();
     assert_eq!(log.matches(" connect from ").count(), 1, "{log}");
     Ok(())

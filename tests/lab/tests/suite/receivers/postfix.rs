@@ -1,4 +1,4 @@
-use hedwig_lab::{Postfix, PostfixOptions, Result, eventually};
+use hedwig_lab::{Postfix, PostfixOptions, Result};
 
 use crate::reports::{self, envelope, the_report};
 
@@ -39,10 +39,7 @@ async fn postfix_takes_mails_over_tls_and_in_chunks_on_one_connection() -> Resul
     assert_reported(&world, &[("nobody0", "5.1.1")]).await?;
     world.close().await?;
     // What it counted on the connection, when that has ended.
-    let counted = eventually("the connection's end", async || {
-        Ok(postfix.log().lines().find(|l| l.contains(" disconnect from ")).map(str::to_owned))
-    })
-    .await?;
+    let counted = postfix.find_in_log(" disconnect from ").await?;
     assert!(counted.contains(" starttls=1 mail=3 rcpt=6/9 bdat=3 quit=1 "), "{counted}");
     assert!(postfix.log().contains("TLS connection established from unknown[127."));
     Ok(())
