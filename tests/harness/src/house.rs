@@ -80,9 +80,8 @@ impl House {
 
     /// Starts a daemon that was killed. One that finds its disk full gets room; `true` then.
     pub(crate) async fn start_again(&mut self, half: Half) -> Result<bool> {
-        if self.daemon(half).start_again().await.is_ok() {
-            return Ok(false);
-        }
+        let Err(error) = self.daemon(half).start_again().await else { return Ok(false) };
+        eprintln!("{half:?} did not start: {error}");
         self.disk(half).empty()?;
         self.daemon(half).start_again().await?;
         Ok(true)

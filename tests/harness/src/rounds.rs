@@ -31,8 +31,14 @@ use crate::{
 const CLIENTS: usize = 8;
 /// How often something goes wrong with a receiver.
 const ONE_WRONG_IN: u32 = 12;
-/// Longer than any mail waits before it is given up, though a clock was set meanwhile.
+/// Longer than any mail waits before it is given up, though a clock was set meanwhile: if nothing moves for so long,
+/// nothing will.
 const PATIENCE: Duration = Duration::from_mins(4);
+/// How often it is told how far the queues are from being empty.
+const TELL_AGAIN: Duration = Duration::from_secs(20);
+/// To look through a queue costs its daemon time that it would else work it off in: it may be busy with that for one
+/// part in so many.
+const ONE_PART_LOOKING_IN: u32 = 5;
 /// What is queued there when the storm is over is held, so that something is queued at the end.
 const HELD_DOMAIN: &str = "d.example";
 /// A clock is set so far: farther than any lease or retry, and not so far that a report is given up for it.
@@ -263,9 +269,11 @@ impl Storm {
 
     /// Waits until nothing goes on by itself any more in either queue.
     async fn settle(&self) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        let mut given_up = false;
+        let begun = Instant::now();
+        let (mut least, mut moved_at) = (usize::MAX, begun);
+        let (mut given_up, mut tell_at) = (false, begun + TELL_AGAIN);
         loop {
+            let looked_at = Instant::now();
             let mailman: usize = under_way(&self.house.mailman).await?.iter().sum();
             let [full, others] = under_way(&self.house.postoffice).await?;
             if mailman + full + others == 0 {
@@ -276,14 +284,24 @@ impl Storm {
                 self.house.postoffice.queue(&["fail", "--state", "deferred"]).await?;
                 given_up = true;
             }
-            if Instant::now() > deadline {
-                // What is queued still is a part of the account.
+            let now = Instant::now();
+            if mailman + full + others < least {
+                (least, moved_at) = (mailman + full + others, now);
+            }
+            let is_over = now > moved_at + PATIENCE;
+            if is_over || now >= tell_at {
                 eprintln!(
-                    "recipients on their way still: {mailman} at mailman, {full} and {others} at the postoffice"
+                    "after {:.0} s on their way still: {mailman} recipients at mailman, {full} for full mailboxes and {others} others at the postoffice",
+                    begun.elapsed().as_secs_f64()
                 );
+                tell_at = now + TELL_AGAIN;
+            }
+            if is_over {
+                // What is queued still is a part of the account.
                 return Ok(());
             }
-            sleep(Duration::from_millis(500)).await;
+            let looking = looked_at.elapsed();
+            sleep((looking * (ONE_PART_LOOKING_IN - 1)).max(Duration::from_millis(500))).await;
         }
     }
 }
