@@ -103,6 +103,11 @@ fn tell(inspection: &Inspection) -> Exit {
     for id in &inspection.unreadable {
         println!("damaged: mail {id} cannot be read; serve will hold it");
     }
+    for place in &inspection.damaged_notes {
+        println!(
+            "damaged: {place}: a note of what was being tried; no mail is lost, but a second copy may come without a mark"
+        );
+    }
     for name in &inspection.quarantine {
         println!("damaged: quarantine/{name} was set aside; remove it when you have looked at it");
     }

@@ -26,7 +26,7 @@ use crate::{
     reserve::Reserve,
     standing::Standing,
     state::{Act, Action, MailRecord, Settlement},
-    under_way::UnderWay,
+    under_way::{Interrupted, UnderWay},
 };
 
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, SpoolError>>;
@@ -85,6 +85,8 @@ pub(crate) struct Engine {
     pub(crate) quarantined: Arc<AtomicU64>,
     pub(crate) standing: Standing,
     pub(crate) under_way: UnderWay,
+    /// What the process before left, until it is recorded.
+    pub(crate) interrupted: Option<Interrupted>,
     pub(crate) paces: Arc<Paces>,
     pub(crate) reserve: Reserve,
 }
@@ -121,9 +123,10 @@ impl Pending {
 impl Engine {
     pub(crate) fn handle(&mut self, batch: impl IntoIterator<Item = Request>, now: Timestamp) {
         self.now = self.now.max(now);
-        self.leases.keep_up(now);
+        self.leases.keep_up(now, self.options.lease);
         self.mend_index();
         self.reserve.mend(self.now);
+        self.record_interrupted();
         // Apart, for when there is room only for what makes room.
         let (mut mails, mut work) = (Batch::default(), Batch::default());
         let mut asks = Vec::new();
@@ -151,7 +154,7 @@ impl Engine {
         self.quarantined.store(self.log.quarantined(), Ordering::Relaxed);
     }
 
-    fn end_reading(&mut self) {
+    pub(crate) fn end_reading(&mut self) {
         if let Err(error) = self.index.end_reading() {
             self.index_failed(error);
         }
@@ -343,7 +346,7 @@ impl Engine {
         if self.leases.holds(key, token) {
             self.leases.end(key);
             self.index.show_leased_again();
-            self.under_way.withdraw(key);
+            self.under_way.withdraw(key, || self.leases.under_way());
             self.changed.send_modify(|version| *version += 1);
         }
     }

@@ -1,4 +1,7 @@
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use hedwig_envelope::{Refusal, RefusalKind};
 
@@ -91,6 +94,18 @@ impl SpoolError {
             }
             _ => false,
         }
+    }
+
+    /// The same with the way out, if there was no room to open the spool in this directory.
+    pub(crate) fn while_opening(self, directory: &Path) -> Self {
+        if !self.is_no_space() {
+            return self;
+        }
+        let directory = directory.display();
+        Self::NoSpace(match self {
+            Self::NoSpace(text) => format!("{text}; make room on the disk of {directory}"),
+            other => format!("{other}; make room on the disk of {directory}"),
+        })
     }
 
     /// The same error for another who waited for the same flush.

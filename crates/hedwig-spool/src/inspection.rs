@@ -34,6 +34,9 @@ pub struct Inspection {
     pub unreadable: Vec<MailId>,
     /// Where they are: the segment and the first octet of damage in the log, else the file.
     pub places: Vec<String>,
+    /// Where notes of what was being tried cannot be read. No mail is lost by it, but one that was tried may be
+    /// tried again without a mark of that.
+    pub damaged_notes: Vec<String>,
     /// What was set aside in the quarantine before.
     pub quarantine: Vec<String>,
 }
@@ -72,13 +75,17 @@ impl Inspection {
         places.retain(|name| !quarantine.contains(name));
         places.sort();
         let places = places.iter().map(|name| place_of(name)).collect();
-        Ok(Self { counts, damaged: spool.quarantined(), places, unreadable, quarantine })
+        let damaged_notes = spool.shared.damaged_notes.clone();
+        let damaged = spool.quarantined();
+        Ok(Self { counts, damaged, places, unreadable, damaged_notes, quarantine })
     }
 
     /// Whether something is wrong with the spool, or was and has not been looked at since.
     #[must_use]
     pub fn is_damaged(&self) -> bool {
-        self.damaged > 0 || !self.unreadable.is_empty() || !self.quarantine.is_empty()
+        self.damaged > 0
+            || ![&self.damaged_notes, &self.quarantine].iter().all(|places| places.is_empty())
+            || !self.unreadable.is_empty()
     }
 }
 

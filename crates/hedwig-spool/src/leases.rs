@@ -46,17 +46,24 @@ pub(crate) enum LeaseStanding {
 }
 
 impl Leases {
-    /// Moves the ends of all leases along with a clock that was set, or with a host that slept: what is being
-    /// tried must not be tried a second time meanwhile.
-    pub(crate) fn keep_up(&mut self, now: Timestamp) {
+    /// Moves the ends of all leases along with a clock that was set, and with a host or process that slept: what is
+    /// being tried must not be tried a second time meanwhile. Who holds a lease, of this length, extends it
+    /// more often than every half of it, unless nothing goes on at all: so more than half of it does not count
+    /// at a time.
+    pub(crate) fn keep_up(&mut self, now: Timestamp, length: Duration) {
         let steady = Instant::now();
         let Some((then, since)) = self.seen.replace((now, steady)) else { return };
-        let passed = SignedDuration::try_from(steady - since).unwrap_or(SignedDuration::MAX);
-        let jump = now.duration_since(then).saturating_sub(passed);
+        let duration = |time| SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX);
+        let (passed, counts_most) = (duration(steady - since), duration(length / 2));
+        let shown = now.duration_since(then);
+        let jump = shown.saturating_sub(passed);
+        if jump.abs() >= JUMP_MIN {
+            tracing::warn!(?jump, "the clock was set, or the host slept");
+        }
+        let jump = shown.saturating_sub(passed.min(counts_most));
         if jump.abs() < JUMP_MIN {
             return;
         }
-        tracing::warn!(?jump, "the clock was set, or the host slept");
         for granted in self.granted.values_mut() {
             let moved = granted.expires_at.checked_add(jump);
             granted.expires_at = moved.unwrap_or(Timestamp::MAX);

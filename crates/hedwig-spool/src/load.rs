@@ -29,6 +29,17 @@ pub(crate) struct Granted {
     position: Position,
 }
 
+/// A unit that is to be leased.
+struct Ready {
+    mail: MailId,
+    number: u32,
+    unit: Unit,
+    permit: Option<Permit>,
+    sender: Option<Arc<str>>,
+    cached: Option<Arc<Mail>>,
+    position: Position,
+}
+
 /// What a claim found.
 pub(crate) struct Found {
     pub(crate) granted: Vec<Granted>,
@@ -50,11 +61,12 @@ impl Engine {
 
     fn lease_due(&mut self, now: Timestamp, limits: Limits) -> Result<Found, SpoolError> {
         self.check_index()?;
+        self.check_interrupted()?;
         let mut finding = Finding::new(&self.leases, now, limits);
         let next_due = self.index.due(now, |index, due| finding.visit(index, due))?;
         let Finds { units, put_off, put_off_more, more, wake } = finding.finish();
         let next_due = next_due.into_iter().chain(wake).min();
-        let mut granted = Vec::new();
+        let mut ready = Vec::new();
         for FoundUnit { key: (mail, number), permit, sender } in units {
             let Some(unit) = self.index.unit(mail, number)? else { continue };
             let cached = self.cache.get(mail).cloned();
@@ -65,23 +77,17 @@ impl Engine {
                     None => continue,
                 },
             };
-            let length = self.options.lease;
+            ready.push(Ready { mail, number, unit, permit, sender, cached, position });
+        }
+        self.note(&mut ready)?;
+        let length = self.options.lease;
+        let grant = |ready: Ready| {
+            let Ready { mail, number, unit, permit, sender, cached, position } = ready;
             let key = (mail, number);
             let (token, destination) = self.leases.grant(key, &unit, sender, now, length);
-            granted.push(Granted {
-                mail,
-                number,
-                token,
-                unit,
-                destination,
-                permit,
-                cached,
-                position,
-            });
-        }
-        let tried = granted.iter().filter(|granted| granted.is_to_be_tried());
-        let begun: Vec<_> = tried.map(|g| ((g.mail, g.number), g.unit.attempts)).collect();
-        self.under_way.begin(&begun, || self.leases.under_way());
+            Granted { mail, number, token, unit, destination, permit, cached, position }
+        };
+        let granted = ready.into_iter().map(grant).collect();
         if !put_off.is_empty()
             && let Err(error) = self.index.put_off(&put_off)
         {
@@ -91,6 +97,29 @@ impl Engine {
         Ok(Found { granted, more, put_off_more, next_due })
     }
 
+    /// Notes what is going to be tried. What cannot be noted is left out: it waits.
+    fn note(&mut self, ready: &mut Vec<Ready>) -> Result<(), SpoolError> {
+        let tried = ready.iter().filter(|ready| ready.is_to_be_tried());
+        let begun: Vec<_> = tried.map(|r| ((r.mail, r.number), r.unit.attempts)).collect();
+        let mut noted = self.under_way.begin(&begun, || self.leases.under_way());
+        if let Err(SpoolError::NoSpace(_)) = &noted {
+            // The index cannot give anything back while it is read.
+            self.end_reading();
+            if self.make_room() {
+                noted = self.under_way.begin(&begun, || self.leases.under_way());
+            }
+            self.index.begin_reading();
+        }
+        let Err(error) = noted else { return Ok(()) };
+        ready.retain(|ready| !ready.is_to_be_tried());
+        if ready.is_empty() {
+            return Err(error);
+        }
+        self.index.show_leased_again();
+        tracing::warn!(%error, "only what is not to be tried is claimed");
+        Ok(())
+    }
+
     /// Frees a unit that was not tried, and offers it from `until` on.
     pub(crate) fn put_off(&mut self, key: UnitKey, token: u64, until: Timestamp) {
         if !self.leases.holds(key, token) {
@@ -98,7 +127,7 @@ impl Engine {
         }
         self.leases.end(key);
         self.index.show_leased_again();
-        self.under_way.withdraw(key);
+        self.under_way.withdraw(key, || self.leases.under_way());
         if let Err(error) = self.index.put_off(&[(key.0, key.1, until)]) {
             self.index_failed(error);
         }
@@ -203,12 +232,14 @@ impl Spool {
     }
 }
 
-impl Granted {
+impl Ready {
     /// Whether it is to be offered to the next server, as far as is known.
     fn is_to_be_tried(&self) -> bool {
         self.unit.give_up.is_none() && !matches!(self.permit, Some(Permit::TooLate(_)))
     }
+}
 
+impl Granted {
     /// Whether the mail must be read from the disk.
     pub(crate) fn needs_disk(&self) -> bool {
         self.cached.is_none()

@@ -94,9 +94,54 @@ fn write_format(disk: &dyn Disk, spool: &str) -> Result<(), SpoolError> {
         .map_err(SpoolError::io("write the spool's format"))
 }
 
+/// Opens the index, wherever there is room for it: on a full disk the reserve is given up for it, and when that
+/// is not enough it is kept in memory until the next start, for without it the spool could not drain. Tells in
+/// which file it is.
+pub(crate) fn open_index_where_there_is_room<'a>(
+    log: &mut Log,
+    path: Option<&'a Path>,
+    options: &SpoolOptions,
+    give_up_reserve: impl FnOnce() -> bool,
+) -> Result<(Index, Standing, Option<&'a Path>), SpoolError> {
+    let mut opened = open_index(log, path, options);
+    if trouble(&opened).is_some_and(SpoolError::is_no_space) && give_up_reserve() {
+        opened = match opened {
+            Ok((index, _)) => read_up(log, index, options),
+            Err(_) => open_index(log, path, options),
+        };
+    }
+    // A long log is not read into memory.
+    let may_be_in_memory = log_bytes(log) <= options.doubtful_log_bytes_max;
+    let lacks_room = trouble(&opened)
+        .is_some_and(|error| matches!(error, SpoolError::Index(_)) && error.is_no_space());
+    let Some(file) = path.filter(|_| lacks_room && may_be_in_memory) else {
+        return opened.map(|(index, standing)| (index, standing, path));
+    };
+    tracing::warn!(
+        file = %file.display(),
+        "the disk has no room for the index: it is kept in memory until the next start"
+    );
+    drop(opened);
+    // What there is of it takes room that the log needs.
+    remove_index(file)?;
+    let (index, standing) = rebuild_index(log, None, options)?;
+    Ok((index, standing, None))
+}
+
+fn trouble(opened: &Result<(Index, Standing), SpoolError>) -> Option<&SpoolError> {
+    match opened {
+        Ok((_, standing)) => standing.trouble(),
+        Err(error) => Some(error),
+    }
+}
+
+fn log_bytes(log: &Log) -> u64 {
+    log.segments().values().sum()
+}
+
 /// Opens the index and lets it read what it has not yet; makes it anew if it is of no use. One that cannot
 /// be written just now is left behind the log.
-pub(crate) fn open_index(
+fn open_index(
     log: &mut Log,
     path: Option<&Path>,
     options: &SpoolOptions,
@@ -105,10 +150,9 @@ pub(crate) fn open_index(
         Some(path) => Index::seal(path).map_err(SpoolError::io("look at the index's seal"))?,
         None => Seal::Nothing,
     };
-    let log_bytes: u64 = log.segments().values().sum();
     let is_doubtful = match seal {
         Seal::Nothing | Seal::Whole => false,
-        Seal::Missing => log_bytes <= options.doubtful_log_bytes_max,
+        Seal::Missing => log_bytes(log) <= options.doubtful_log_bytes_max,
         Seal::Broken => true,
     };
     if is_doubtful {
@@ -176,8 +220,15 @@ pub(crate) fn rebuild_index(
     options: &SpoolOptions,
 ) -> Result<(Index, Standing), SpoolError> {
     tracing::info!("the index is made anew from the log");
+    if let Some(path) = path {
+        remove_index(path)?;
+    }
+    let index = Index::open(path, log.spool(), options.attempts_kept_max)?;
+    read_up(log, index, options)
+}
+
+fn remove_index(path: &Path) -> Result<(), SpoolError> {
     for suffix in ["", "-wal", "-shm", ".seal"] {
-        let Some(path) = path else { break };
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);
         match fs::remove_file(&name) {
@@ -187,8 +238,7 @@ pub(crate) fn rebuild_index(
             _ => {}
         }
     }
-    let index = Index::open(path, log.spool(), options.attempts_kept_max)?;
-    read_up(log, index, options)
+    Ok(())
 }
 
 /// Lets the index read on to the end of the log, and hands on which mails were finished there.

@@ -35,13 +35,11 @@ use crate::{
     schedule::later,
     standing::Standing,
     state::{Act, Action, Settlement, conversation_of},
-    under_way::UnderWay,
+    under_way::{Interrupted, UnderWay},
 };
 
 pub(crate) const LOCK_FILE: &str = "lock";
 const INDEX_FILE: &str = "index.sqlite";
-/// On a disk with less room than this the index must take less than it likes to.
-const SMALL_DISK_BYTES: u64 = 1 << 30;
 
 /// A durable queue of mails. A cheap handle: clones share the queue, which closes with the last.
 ///
@@ -59,6 +57,8 @@ pub(crate) struct Shared {
     options: SpoolOptions,
     changed: watch::Receiver<u64>,
     quarantined: Arc<AtomicU64>,
+    /// Where notes of attempts could not be read when it was opened.
+    pub(crate) damaged_notes: Vec<String>,
     pub(crate) paces: Arc<Paces>,
 }
 
@@ -78,6 +78,7 @@ impl Spool {
         let disk: Arc<dyn Disk> = Arc::new(RealDisk::new(directory));
         let index = directory.join(INDEX_FILE);
         Self::start(disk, directory, Some(&index), options, |engine| Driver::thread(engine, lock))
+            .map_err(|error| error.while_opening(directory))
     }
 
     /// A spool that forgets everything with its last handle: for tests, and for relays that answer only
@@ -115,25 +116,20 @@ impl Spool {
         let now = options.clock.now();
         let mut log = recovery::open_log(&disk, directory, &options)?;
         let reserve_bytes = options.reserve_bytes.min(capacity / 8);
+        // What is under way must be noted whatever else there is room for.
+        let (under_way, left_behind) = UnderWay::open(disk.clone(), reserve_bytes)?;
+        let damaged_notes = left_behind.damaged.clone();
         let mut reserve = Reserve::open(disk.clone(), reserve_bytes, now)?;
-        let opened = match recovery::open_index(&mut log, index_path, &options) {
-            Err(error) if error.is_no_space() && reserve.give_up(now) => {
-                recovery::open_index(&mut log, index_path, &options)
-            }
-            opened => opened,
-        };
-        let (index, standing) = opened?;
-        if capacity < SMALL_DISK_BYTES {
-            index.shrink()?;
-        }
+        let (index, standing, index_path) =
+            recovery::open_index_where_there_is_room(&mut log, index_path, &options, || {
+                reserve.give_up(now)
+            })?;
         if let Standing::Current = standing {
             recovery::remove_orphans(&*disk, &index)?;
         }
         let (sender, changed) = watch::channel(0);
         let quarantined = Arc::new(AtomicU64::new(log.quarantined()));
         let (readers, paces) = (log.readers(), Arc::<Paces>::default());
-        let (under_way, left_behind) = UnderWay::open(disk.clone())?;
-        let is_current = matches!(standing, Standing::Current);
         let mut engine = Engine {
             log,
             index,
@@ -148,15 +144,14 @@ impl Spool {
             quarantined: quarantined.clone(),
             standing,
             under_way,
+            interrupted: Some(Interrupted::new(left_behind)),
             paces: paces.clone(),
             reserve,
         };
-        // An index that is behind does not know yet what was recorded; the next opening will.
-        if is_current {
-            engine.record_interrupted(left_behind);
-        }
+        engine.record_interrupted();
         let driver = drive(engine)?;
-        let shared = Shared { driver, readers, disk, options, changed, quarantined, paces };
+        let shared =
+            Shared { driver, readers, disk, options, changed, quarantined, damaged_notes, paces };
         Ok(Self { shared: Arc::new(shared) })
     }
 

@@ -43,6 +43,14 @@ impl Standing {
         Self::Behind(Trouble { error, again_at: later(now, AGAIN_AFTER) })
     }
 
+    /// Why it has not read all, if so.
+    pub(crate) fn trouble(&self) -> Option<&SpoolError> {
+        match self {
+            Self::Current => None,
+            Self::Behind(trouble) | Self::Lost(trouble) => Some(&trouble.error),
+        }
+    }
+
     fn lost(error: SpoolError, now: Timestamp) -> Self {
         Self::Lost(Trouble { error, again_at: later(now, AGAIN_AFTER) })
     }
@@ -51,10 +59,7 @@ impl Standing {
 impl Engine {
     /// Why the index cannot be trusted to have read all, if that is so.
     pub(crate) fn check_index(&self) -> Result<(), SpoolError> {
-        match &self.standing {
-            Standing::Current => Ok(()),
-            Standing::Behind(trouble) | Standing::Lost(trouble) => Err(trouble.error.duplicate()),
-        }
+        self.standing.trouble().map_or(Ok(()), |error| Err(error.duplicate()))
     }
 
     /// The index failed: takes back what was half done, and decides what becomes of it.

@@ -36,9 +36,8 @@ pub struct Evidence {
     pub mailman: Vec<MailStatus>,
     /// Every mail that the postoffice's spool still tells of.
     pub postoffice: Vec<MailStatus>,
-    /// Recipients that the postoffice was trying when its power went, or when it was killed and its disk had been
-    /// full, once for each time. Its notes of what is under way are not flushed, and for a full disk not made,
-    /// so that it may not know of these attempts.
+    /// Recipients that the postoffice was trying when its power went, once for each time. Its notes of what is under
+    /// way are not flushed, so that it may not know of these attempts.
     pub power_went_during: Vec<(MailNumber, Address)>,
     /// How many damaged places both spools have set aside, on disks that no power cut has torn. One that did
     /// may leave the end of a batch without its beginning: that is set aside, and nobody was promised it.

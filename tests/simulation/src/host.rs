@@ -85,8 +85,8 @@ pub(crate) struct Host {
     /// Told when the power goes in the middle of an operation.
     pub(crate) power_cut: Arc<Notify>,
     grouping: Grouping,
-    /// Whether its disk was full at any time of this life: then what is under way may not have been noted.
-    pub(crate) was_full: bool,
+    /// Whether its disk is full, which it stays when the daemon ends.
+    is_full: bool,
     /// Whether a power cut took something of what was not flushed.
     is_torn: bool,
 }
@@ -121,7 +121,7 @@ impl Host {
             life: None,
             power_cut: Arc::default(),
             grouping,
-            was_full: false,
+            is_full: false,
             is_torn: false,
         }
     }
@@ -153,6 +153,8 @@ impl Host {
             segment_bytes_max: 30_000,
             inline_content_bytes_max: 6000,
             cache_bytes_max: 20_000,
+            // Enough for notes of some dozens of attempts at a time.
+            reserve_bytes: 64 << 10,
             ..SpoolOptions::default()
         };
         let spool = match Spool::on_disk(Arc::new(self.disk.clone()), None, options) {
@@ -185,7 +187,6 @@ impl Host {
         let Some(life) = self.life.take() else { return };
         self.chronicle.note(format_args!("{:?} ends: {crash:?}", self.node));
         life.alive.send_replace(false);
-        self.was_full = false;
         self.network.unplug(self.node);
         // What the dead may still do, a task that nobody waits for, say, it does to this old disk.
         self.disk = match crash {
@@ -214,11 +215,14 @@ impl Host {
                 })
             }
         };
+        if self.is_full {
+            self.trouble(DiskTrouble::Full);
+        }
     }
 
     /// Lets something go wrong with the disk.
     pub(crate) fn trouble(&mut self, trouble: DiskTrouble) {
-        self.was_full |= trouble == DiskTrouble::Full;
+        self.is_full = trouble == DiskTrouble::Full;
         let (network, node, power_cut) =
             (self.network.clone(), self.node, Arc::clone(&self.power_cut));
         let alive = self.life.as_ref().map(|life| life.alive.clone());
@@ -226,7 +230,8 @@ impl Host {
         let mut operations = 0;
         self.disk.plan(move |operation: Operation<'_>| match trouble {
             DiskTrouble::Full => {
-                let grows = matches!(operation.kind, OperationKind::Append | OperationKind::Create);
+                // Others take at once what is given back.
+                let grows = operation.room > 0 || operation.kind == OperationKind::Create;
                 grows.then(|| {
                     chronicle.count("writes refused by a full disk");
                     Fault::Fail(Errno::NOSPC.raw_os_error())
@@ -266,7 +271,8 @@ impl Host {
     }
 
     /// Lets nothing more go wrong with the disk.
-    pub(crate) fn heal(&self) {
+    pub(crate) fn heal(&mut self) {
+        self.is_full = false;
         self.disk.heal();
     }
 }

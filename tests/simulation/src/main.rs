@@ -26,7 +26,11 @@ fn main() -> ExitCode {
     let seeds = Arg::new("seeds").long("seeds").value_name("FIRST..END").default_value("0..1000");
     let matches = Command::new("hedwig-simulation")
         .about("Runs the simulation of many seeds, on all cores")
-        .arg(seeds.value_parser(parse_seeds).help("The seeds, without the end"))
+        .arg(
+            seeds
+                .value_parser(parse_seeds)
+                .help("The seeds, without the end; of a single one all is told"),
+        )
         .get_matches();
     let seeds = matches.get_one::<Range<u64>>("seeds").cloned().unwrap_or(0..1000);
     let start = Instant::now();
@@ -39,6 +43,9 @@ fn main() -> ExitCode {
                     Some(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| seeds.contains(seed))
                 {
                     let run = run(seed);
+                    if seeds.end - seeds.start == 1 {
+                        println!("{}", run.chronicle.join("\n"));
+                    }
                     total.lock().unwrap_or_else(PoisonError::into_inner).add(&run);
                 }
             });

@@ -8,8 +8,7 @@
 //! 3. **The hop is exactly-once**: the postoffice has no mail under two ids. ([`Breach::HopRepeated`])
 //! 4. **One honest exception**: each copy is one that the queue knows to be delivered, or one of an attempt
 //!    that it tells to be ambiguous (RFC 1047). ([`Breach::TooManyCopies`]) Whoever kills the postoffice in the
-//!    middle of an attempt makes it ambiguous; after a power cut, or with a disk too full
-//!    to note what is under way, the mark may be missing.
+//!    middle of an attempt makes it ambiguous, also on a full disk; only after a power cut the mark may be missing.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -120,10 +119,7 @@ impl fmt::Display for Account {
             ("accepted recipients", self.accepted),
             ("delivered once", self.delivered_once),
             ("delivered again, marked ambiguous", self.delivered_again),
-            (
-                "delivered again, unmarked after a power cut or a full disk",
-                self.again_after_power_cut,
-            ),
+            ("delivered again, unmarked after a power cut", self.again_after_power_cut),
             ("bounced, the sender was told", self.bounced),
             ("bounced, though a server took it; marked ambiguous", self.bounced_though_taken),
             ("still queued", self.queued),

@@ -156,8 +156,7 @@ impl Storm {
         if !host(world, half).is_alive() {
             return;
         }
-        let notes_may_be_missing = crash == Crash::PowerCut || world.postoffice.was_full;
-        if half == Half::Postoffice && notes_may_be_missing {
+        if half == Half::Postoffice && crash == Crash::PowerCut {
             world.note_what_the_power_cut_ends().await;
         }
         let host = host(world, half);

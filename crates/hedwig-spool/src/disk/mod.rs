@@ -25,6 +25,8 @@ pub trait Disk: Send + Sync + 'static {
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>>;
     /// Opens a file to be read and flushed.
     fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>>;
+    /// Opens a file to be read, flushed and [written over](DiskFile::overwrite).
+    fn open_to_change(&self, name: &str) -> io::Result<Box<dyn DiskFile>>;
     /// Gives a file another name, and replaces what had it.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Removes a file.
@@ -40,6 +42,10 @@ pub trait Disk: Send + Sync + 'static {
 pub trait DiskFile: Send + Sync {
     /// Writes all parts at the end. After an error nobody knows how much was written.
     fn append(&self, parts: &mut [IoSlice<'_>]) -> io::Result<()>;
+    /// Writes at an offset, over what is there and, where the file does not reach so far, behind its end. What is
+    /// written over takes no more room, unless the file system copies what is written. Only for a file that was
+    /// [opened to be changed](Disk::open_to_change). After an error nobody knows how much was written.
+    fn overwrite(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
     /// Makes the data durable. After an error nobody knows what is, and asking again tells nothing.
     fn flush(&self) -> io::Result<()>;
     /// Reads into the buffer and tells how much; less than asked only at the end.

@@ -66,6 +66,11 @@ impl Disk for RealDisk {
         Ok(Box::new(RealFile(File::open(self.root.join(name))?)))
     }
 
+    fn open_to_change(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        let file = OpenOptions::new().read(true).write(true).open(self.root.join(name))?;
+        Ok(Box::new(RealFile(file)))
+    }
+
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         fs::rename(self.root.join(from), self.root.join(to))
     }
@@ -99,6 +104,10 @@ impl DiskFile for RealFile {
             }
         }
         Ok(())
+    }
+
+    fn overwrite(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
     }
 
     fn flush(&self) -> io::Result<()> {

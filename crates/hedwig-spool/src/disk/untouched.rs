@@ -1,6 +1,6 @@
 use std::{
     collections::BTreeMap,
-    io,
+    io::{self, IoSlice},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -60,6 +60,20 @@ impl<D: Disk> Disk for UntouchedDisk<D> {
         match self.made.open(name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.disk.open(&self.origin(name).ok_or(io::ErrorKind::NotFound)?)
+            }
+            opened => opened,
+        }
+    }
+
+    fn open_to_change(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        match self.made.open_to_change(name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let original = self.open(name)?;
+                let copy = self.made.create(name)?;
+                let mut bytes = vec![0; usize::try_from(original.length()?).unwrap_or(usize::MAX)];
+                let read = original.read_at(0, &mut bytes)?;
+                copy.append(&mut [IoSlice::new(&bytes[..read])])?;
+                self.made.open_to_change(name)
             }
             opened => opened,
         }

@@ -55,6 +55,11 @@ const SCHEMA: &str = "
         WHERE offered IS NOT NULL;
     CREATE TABLE pace (saved TEXT NOT NULL);
 ";
+/// On a disk with less room than this the index takes less than it likes to.
+const SMALL_DISK_BYTES: u64 = 1 << 30;
+/// So many pages may wait beside it to be moved into it, and so many on a small disk.
+const WAITING_PAGES: i64 = 8000;
+const WAITING_PAGES_SMALL: i64 = 250;
 /// So many pages (of 4 KiB) may be of no use: new mails will need them.
 const FREE_PAGES_KEPT: i64 = 1024;
 /// Another schema is not migrated but made anew from the log.
@@ -96,7 +101,10 @@ impl Index {
         connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "NORMAL")?;
-        connection.pragma_update(None, "wal_autocheckpoint", 8000)?;
+        connection.pragma_update(None, "wal_autocheckpoint", WAITING_PAGES)?;
+        if path.is_some_and(is_on_small_disk) {
+            take_little(&connection)?;
+        }
         connection.pragma_update(None, "cache_size", -8000)?;
         // Without it, each new value for a statement over a partial index has it prepared anew.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
@@ -156,7 +164,7 @@ impl Index {
 
     /// Gives back the room that what is yet to be moved into it takes, and takes less from now on.
     pub(crate) fn shrink(&self) -> Result<()> {
-        self.connection.pragma_update(None, "wal_autocheckpoint", 250)?;
+        take_little(&self.connection)?;
         let shrink = "PRAGMA wal_checkpoint(TRUNCATE)";
         self.connection.query_row(shrink, [], |_| Ok(()))
     }
@@ -211,6 +219,19 @@ impl Index {
         self.homes = rows.collect::<Result<_>>()?;
         Ok(())
     }
+}
+
+/// Lets little wait beside the index, and the file that held more give it back.
+fn take_little(connection: &Connection) -> Result<()> {
+    connection.pragma_update(None, "wal_autocheckpoint", WAITING_PAGES_SMALL)?;
+    connection.pragma_update(None, "journal_size_limit", WAITING_PAGES_SMALL * 4096)
+}
+
+fn is_on_small_disk(index: &Path) -> bool {
+    let directory = index.parent().unwrap_or(Path::new("."));
+    // Where that cannot be told there is nothing to be done.
+    rustix::fs::statvfs(directory)
+        .is_ok_and(|disk| disk.f_blocks.saturating_mul(disk.f_frsize) < SMALL_DISK_BYTES)
 }
 
 /// Makes an empty file, unless there is one: to SQLite that is a new database.

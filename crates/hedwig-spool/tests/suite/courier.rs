@@ -355,6 +355,35 @@ async fn cut_through_falls_back_on_a_deferral_an_error_and_a_silence() {
     assert!(told.is_done() && fell_back);
 }
 
+/// A process that was stopped, or a host that stood still: nobody could extend a lease, and when all goes on again, what
+/// was being tried still is.
+#[tokio::test(start_paused = true)]
+async fn a_process_that_stood_still_lets_nothing_be_tried_twice_at_a_time() {
+    let clock = Clock::of_tokio(at(0));
+    let spool = Spool::in_memory(SpoolOptions { clock, ..SpoolOptions::default() }).unwrap();
+    let (service, mut calls) = asking();
+    let courier =
+        tokio::spawn(Courier::new(spool.clone(), service, plain()).run(std::future::pending()));
+    spool.commit(mail(1, &["a@x.example"])).await.unwrap();
+    let (first, _under_way) = calls.recv().await.unwrap();
+    for (number, minutes) in [(2, 16), (3, 200)] {
+        tokio::time::advance(seconds(minutes * 60)).await;
+        // This comes first, before a lease can be extended.
+        spool.commit(mail(number, &["a@y.example"])).await.unwrap();
+        let now = spool.clock().now();
+        for lease in spool.claim(now, hedwig_spool::Claim::up_to(9)).await.unwrap().leases {
+            assert_ne!(lease.mail.id, first.id, "it is still being tried");
+        }
+        let calm = tokio::time::timeout(seconds(20 * 60), async {
+            while let Some((other, _)) = calls.recv().await {
+                assert_ne!(other.id, first.id, "it is still being tried");
+            }
+        });
+        assert!(calm.await.is_err());
+    }
+    courier.abort();
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_is_set_lets_nothing_be_tried_twice_at_a_time() {
     let ahead = Arc::new(std::sync::atomic::AtomicI64::new(0));

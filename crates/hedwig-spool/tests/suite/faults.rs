@@ -15,10 +15,12 @@ use crate::common::{
 };
 use hedwig_envelope::{Refusal, RefusalKind, State};
 use hedwig_spool::{
-    Selection, Spool, SpoolError,
+    Claim, Lease, Selection, Spool, SpoolError, SpoolOptions,
     disk::{
-        Fault, Kept, Operation,
-        OperationKind::{self, Allocate, Append, Create, Flush, FlushDirectory, List, Open, Read},
+        Disk, Fault, Kept, Operation,
+        OperationKind::{
+            self, Allocate, Append, Create, Flush, FlushDirectory, List, Open, Overwrite, Read,
+        },
         SimulatedDisk,
     },
 };
@@ -116,6 +118,110 @@ async fn an_error_that_lasts_for_a_while_from_any_call_on_loses_nothing_that_was
         println!("fault points, {} for 25 calls: {calls}", name(error));
         assert!(calls > 20, "{error:?}: {calls}");
     }
+}
+
+/// A disk on which nothing takes any more room, and nothing new can be made.
+fn full(operation: Operation<'_>) -> Option<Fault> {
+    let grows = operation.kind == Create || operation.room > 0;
+    grows.then_some(Fault::Fail(Errno::NOSPC.raw_os_error()))
+}
+
+async fn is_marked(spool: &Spool, number: u128) -> bool {
+    let status = spool.show(id(number)).await.unwrap().unwrap();
+    status.recipients[0].attempts.iter().any(|attempt| attempt.ambiguous)
+}
+
+/// Whoever delivers on a full disk and is killed leaves a note of it, however often that happens.
+#[tokio::test]
+async fn an_attempt_on_a_full_disk_is_noted() {
+    let life = Life::KEEPING;
+    let disk = SimulatedDisk::new();
+    let spool = life.open(&disk).unwrap();
+    for number in 1..=3 {
+        spool.commit(letter(number, 10)).await.unwrap();
+    }
+    disk.plan(full);
+    let room = disk.used();
+    for _ in 0..50 {
+        spool.give_back(claim_one_of(&spool).await).await.unwrap();
+    }
+    let tried = claim_one_of(&spool).await;
+    assert_eq!(disk.used(), room);
+    let spool = life.open(&disk.after_kill()).unwrap();
+    for number in 1..=3 {
+        assert_eq!(is_marked(&spool, number).await, id(number) == tried.mail.id, "{number}");
+    }
+}
+
+async fn claim_one_of(spool: &Spool) -> Lease {
+    spool.claim(at(1000), Claim::up_to(1)).await.unwrap().leases.remove(0)
+}
+
+/// Nobody could tell later that it was tried: so it is not, until that can be noted.
+#[tokio::test]
+async fn what_cannot_be_noted_is_not_tried() {
+    for error in [Errno::NOSPC, Errno::IO] {
+        let disk = SimulatedDisk::new();
+        let without_reserve = |options: &mut SpoolOptions| options.reserve_bytes = 0;
+        let spool = Life::KEEPING.open_with(&disk, without_reserve).unwrap();
+        spool.commit(letter(1, 10)).await.unwrap();
+        disk.plan(failing_at(Overwrite, error));
+        let refused = spool.claim(at(1000), Claim::up_to(1)).await;
+        assert_eq!(matches!(&refused, Err(SpoolError::NoSpace(_))), error == Errno::NOSPC);
+        assert!(refused.is_err());
+        assert_eq!(states(&spool, id(1)).await, [State::Queued]);
+        disk.heal();
+        assert_eq!(deliver_all(&spool, at(1000)).await, 1);
+    }
+}
+
+/// The room for notes comes out of the reserve if it was never there before.
+#[tokio::test]
+async fn the_reserve_is_given_up_for_the_first_note() {
+    let disk = SimulatedDisk::new();
+    let seconds = Arc::new(AtomicI64::new(0));
+    disk.resize(100_000);
+    let options = || SpoolOptions { reserve_bytes: 12_000, ..Life::KEEPING.options(&seconds) };
+    let spool = Spool::on_disk(Arc::new(disk.clone()), None, options()).unwrap();
+    spool.commit(letter(1, 10)).await.unwrap();
+    drop(spool);
+    for name in ["attempts/first", "attempts/second"] {
+        disk.unlink(name).unwrap();
+    }
+    disk.resize(disk.used());
+    let spool = Spool::on_disk(Arc::new(disk.clone()), None, options()).unwrap();
+    claim_one(&spool, at(0)).await;
+    assert!(!disk.names().contains(&"reserve".to_owned()));
+    let spool = Spool::on_disk(Arc::new(disk.after_kill()), None, options()).unwrap();
+    assert!(is_marked(&spool, 1).await);
+}
+
+/// What was interrupted is recorded before it is tried again, however long the disk refuses.
+#[tokio::test]
+async fn what_was_interrupted_waits_until_that_is_recorded() {
+    let life = Life::KEEPING;
+    let disk = SimulatedDisk::new();
+    let spool = life.open(&disk).unwrap();
+    spool.commit(letter(1, 10)).await.unwrap();
+    claim_one(&spool, at(1000)).await;
+    let disk = disk.after_kill();
+    disk.plan(full);
+    let seconds = Arc::new(AtomicI64::new(161));
+    let spool = Spool::on_disk(Arc::new(disk.clone()), None, life.options(&seconds)).unwrap();
+    for _ in 0..3 {
+        let refused = spool.claim(at(1000), Claim::up_to(1)).await;
+        assert!(matches!(refused, Err(SpoolError::NoSpace(_))));
+        assert!(!is_marked(&spool, 1).await);
+        seconds.fetch_add(2, Ordering::Relaxed);
+    }
+    // Whatever ends the process in between changes nothing.
+    for disk in [disk.after_kill(), disk.after_power_cut(|_| Kept::Nothing)] {
+        let spool = life.open(&disk).unwrap();
+        assert!(is_marked(&spool, 1).await);
+    }
+    let spool = life.open(&disk.after_kill()).unwrap();
+    assert!(is_marked(&spool, 1).await);
+    assert_eq!(claim_one(&spool, at(1000)).await.attempts, 1);
 }
 
 /// What a spool promised to one that sends again with its key, though the first flush failed, it keeps: what

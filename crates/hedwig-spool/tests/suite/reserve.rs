@@ -12,7 +12,7 @@ use crate::common::{
 };
 use hedwig_envelope::{Refusal, RefusalKind, State};
 use hedwig_spool::{
-    Selection, Spool, SpoolError, SpoolOptions,
+    Filter, Selection, Spool, SpoolError, SpoolOptions,
     disk::{Kept, SimulatedDisk},
 };
 
@@ -201,6 +201,87 @@ async fn a_spool_that_filled_a_real_file_system_drains_with_its_index_there_too(
     spool.close().await;
 }
 
+/// Takes all the room there is.
+fn fill(tmpfs: &Tmpfs) {
+    let mut filler = std::fs::File::create(tmpfs.0.path().join("filler")).unwrap();
+    while std::io::Write::write_all(&mut filler, &[0; 4096]).is_ok() {}
+    while std::io::Write::write_all(&mut filler, &[0]).is_ok() {}
+}
+
+/// The files of a process that was killed, on a file system that others filled: with a reserve, without, and with
+/// no index either.
+#[tokio::test]
+async fn the_spool_of_a_killed_process_opens_on_a_full_real_file_system_and_drains() {
+    const MAILS: u128 = 3000;
+    let seconds = Arc::new(AtomicI64::new(0));
+    let options = || SpoolOptions {
+        reserve_bytes: 4 << 20,
+        doubtful_log_bytes_max: SpoolOptions::default().doubtful_log_bytes_max,
+        segment_bytes_max: 64 << 20,
+        ..Life::KEEPING.options(&seconds)
+    };
+    let living = tempfile::tempdir().unwrap();
+    let spool = Spool::open(living.path(), options()).unwrap();
+    for number in 0..MAILS {
+        spool.commit(letter(number, 2000)).await.unwrap();
+    }
+    let tried = spool.claim(at(0), hedwig_spool::Claim::up_to(7)).await.unwrap().leases.len();
+    for (what, missing) in [
+        ("a reserve", [].as_slice()),
+        ("an index", &["reserve"]),
+        ("nothing", &["reserve", "index.sqlite", "index.sqlite-wal", "index.sqlite-shm"]),
+    ] {
+        let Some(tmpfs) = Tmpfs::mount(48 << 20) else {
+            println!("this user may not mount a tmpfs");
+            return;
+        };
+        let directory = tmpfs.0.path().join("spool");
+        let mut copy = std::process::Command::new("cp");
+        assert!(copy.arg("-a").arg(living.path()).arg(&directory).status().unwrap().success());
+        if missing.is_empty() {
+            let reserve = std::fs::File::options().write(true).open(directory.join("reserve"));
+            let keep = rustix::fs::FallocateFlags::KEEP_SIZE;
+            rustix::fs::fallocate(reserve.unwrap(), keep, 0, 4 << 20).unwrap();
+        }
+        for name in missing {
+            std::fs::remove_file(directory.join(name)).unwrap();
+        }
+        fill(&tmpfs);
+        let spool = Spool::open(&directory, options()).unwrap_or_else(|e| panic!("{what}: {e}"));
+        if what == "nothing" {
+            // There is no room to say what became of a mail; so none is tried.
+            let refused = spool.claim(at(0), hedwig_spool::Claim::up_to(1)).await;
+            assert!(matches!(refused, Err(SpoolError::NoSpace(_))), "{refused:?}");
+            std::fs::remove_file(tmpfs.0.path().join("filler")).unwrap();
+        }
+        let mut drained = 0;
+        let mut waits = 0;
+        while drained < MAILS {
+            seconds.fetch_add(2, Ordering::Relaxed);
+            let claimed = spool.claim(spool.clock().now(), hedwig_spool::Claim::up_to(50)).await;
+            let leases = claimed.map(|claimed| claimed.leases).unwrap_or_default();
+            waits = if leases.is_empty() { waits + 1 } else { 0 };
+            assert!(waits < 1000, "{what}: {drained} mails were drained, and no more");
+            for lease in leases {
+                match spool.finish(&lease, vec![done()], None, vec![]).await {
+                    Ok(()) => drained += 1,
+                    Err(error) => assert_eq!(Refusal::from(error).kind, RefusalKind::NoSpace),
+                }
+            }
+        }
+        let mut ambiguous = 0;
+        for status in spool.list(&Filter { finished: true, ..Filter::default() }).await.unwrap() {
+            let attempts = &status.recipients[0].attempts;
+            ambiguous += attempts.iter().filter(|attempt| attempt.ambiguous).count();
+        }
+        assert_eq!(ambiguous, tried, "{what}");
+        spool.close().await;
+        let spool = Spool::open(&directory, options()).unwrap();
+        assert_eq!(spool.counts().await.unwrap().waiting(), 0, "{what}");
+        spool.close().await;
+    }
+}
+
 #[tokio::test]
 async fn a_spool_that_was_closed_opens_on_a_real_file_system_that_others_filled() {
     let Some(tmpfs) = Tmpfs::mount(32 << 20) else {
@@ -213,8 +294,7 @@ async fn a_spool_that_was_closed_opens_on_a_real_file_system_that_others_filled(
     let spool = Spool::open(&directory, options()).unwrap();
     spool.commit(letter(1, 2900)).await.unwrap();
     spool.close().await;
-    let mut filler = std::fs::File::create(tmpfs.0.path().join("filler")).unwrap();
-    while std::io::Write::write_all(&mut filler, &[0; 4096]).is_ok() {}
+    fill(&tmpfs);
     let spool = Spool::open(&directory, options()).unwrap();
     let claimed = spool.claim(spool.clock().now(), hedwig_spool::Claim::up_to(1)).await.unwrap();
     spool.finish(&claimed.leases[0], vec![done()], None, vec![]).await.unwrap();

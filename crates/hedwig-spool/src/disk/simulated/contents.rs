@@ -9,8 +9,8 @@ pub(super) struct Contents {
     cached: Vec<u8>,
     /// As the device has it for sure.
     device: Vec<u8>,
-    /// What was written and not flushed, in order: where it begins and ends.
-    dirty: Vec<(usize, usize)>,
+    /// What was written and not flushed, in order, and where.
+    dirty: Vec<(usize, Vec<u8>)>,
     /// Room that was taken and not written to, in bytes.
     pub(super) allocated: u64,
 }
@@ -47,23 +47,39 @@ impl Contents {
     pub(super) fn append(&mut self, bytes: &[u8]) {
         let start = self.cached.len();
         self.cached.extend_from_slice(bytes);
-        self.dirty.push((start, self.cached.len()));
+        self.dirty.push((start, bytes.to_vec()));
+        self.allocated = self.allocated.saturating_sub(bytes.len() as u64);
+    }
+
+    pub(super) fn overwrite(&mut self, offset: usize, bytes: &[u8]) {
+        put(&mut self.cached, offset, bytes);
+        self.dirty.push((offset, bytes.to_vec()));
+    }
+
+    /// How much more room it takes to write so many bytes at the end.
+    pub(super) fn room_for(&self, bytes: usize) -> u64 {
+        (bytes as u64).saturating_sub(self.allocated)
+    }
+
+    /// How much more room it takes to write so many bytes there.
+    pub(super) fn room_for_at(&self, offset: usize, bytes: usize) -> u64 {
+        (offset + bytes).saturating_sub(self.cached.len()) as u64
     }
 
     /// Makes what was written durable.
     pub(super) fn flush(&mut self) {
-        for (start, end) in std::mem::take(&mut self.dirty) {
-            put(&mut self.device, start, &self.cached[start..end]);
+        for (start, bytes) in std::mem::take(&mut self.dirty) {
+            put(&mut self.device, start, &bytes);
         }
     }
 
     /// A flush fails after so many bytes. As with a kernel that reports an error once, what is left counts as
     /// written from now on: it is still read, and the next flush says nothing of it.
     pub(super) fn fail_flush(&mut self, mut left: usize) {
-        for (start, end) in std::mem::take(&mut self.dirty) {
-            let written = (end - start).min(left);
+        for (start, bytes) in std::mem::take(&mut self.dirty) {
+            let written = bytes.len().min(left);
             left -= written;
-            put(&mut self.device, start, &self.cached[start..start + written]);
+            put(&mut self.device, start, &bytes[..written]);
         }
     }
 
@@ -71,8 +87,8 @@ impl Contents {
     pub(super) fn forget_cached(&mut self) {
         let mut fresh = self.device.clone();
         fresh.resize(self.cached.len(), 0);
-        for (start, end) in &self.dirty {
-            fresh[*start..*end].copy_from_slice(&self.cached[*start..*end]);
+        for (start, bytes) in &self.dirty {
+            put(&mut fresh, *start, bytes);
         }
         self.cached = fresh;
     }
@@ -81,15 +97,15 @@ impl Contents {
     /// a sector at most, with its length.
     pub(super) fn after_power_cut(&self, mut survive: impl FnMut(usize) -> Kept) -> Self {
         let mut device = self.device.clone();
-        for (start, end) in &self.dirty {
-            let mut from = *start;
-            while from < *end {
-                let to = ((from / SECTOR_BYTES + 1) * SECTOR_BYTES).min(*end);
-                let piece = &self.cached[from..to];
+        for (start, bytes) in &self.dirty {
+            let (mut from, end) = (*start, start + bytes.len());
+            while from < end {
+                let to = ((from / SECTOR_BYTES + 1) * SECTOR_BYTES).min(end);
+                let piece = &bytes[from - start..to - start];
                 match survive(piece.len()) {
                     Kept::All => put(&mut device, from, piece),
                     Kept::Nothing => {}
-                    Kept::Zeros => put(&mut device, to, &[]),
+                    Kept::Zeros => put(&mut device, from, &vec![0; piece.len()]),
                     Kept::First(bytes) => put(&mut device, from, &piece[..bytes.min(piece.len())]),
                     Kept::Last(bytes) => {
                         let skipped = piece.len().saturating_sub(bytes);

@@ -146,6 +146,11 @@ impl SimulatedDisk {
 
     /// Asks the plan; `true` if the operation shall really happen.
     fn begin(&self, kind: OperationKind, name: &str) -> Result<bool, Failure> {
+        self.begin_to_take(0, kind, name)
+    }
+
+    /// The same for an operation that takes so much more room, in bytes.
+    fn begin_to_take(&self, room: u64, kind: OperationKind, name: &str) -> Result<bool, Failure> {
         let mut state = lock(&self.0);
         let number = state.operations;
         if kind.changes() {
@@ -156,7 +161,7 @@ impl SimulatedDisk {
         }
         let Some(mut plan) = state.plan.take() else { return Ok(true) };
         drop(state);
-        let fault = plan(Operation { number, kind, name });
+        let fault = plan(Operation { number, kind, name, room });
         let mut state = lock(&self.0);
         state.plan.get_or_insert(plan);
         match fault {
@@ -232,6 +237,10 @@ impl Disk for SimulatedDisk {
         Ok(self.file(name, self.contents(name)?))
     }
 
+    fn open_to_change(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        self.open(name)
+    }
+
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         if self.begin(OperationKind::Rename, from)? {
             let mut state = lock(&self.0);
@@ -274,24 +283,47 @@ struct SimulatedFile {
     contents: Shared,
 }
 
-impl DiskFile for SimulatedFile {
-    fn append(&self, parts: &mut [IoSlice<'_>]) -> io::Result<()> {
-        let (keep, mut result) = match self.disk.begin(OperationKind::Append, &self.name) {
+impl SimulatedFile {
+    /// Writes bytes, or the first of them if it fails; `room` tells how much more room so many of them take.
+    fn write(
+        &self,
+        kind: OperationKind,
+        bytes: &[u8],
+        room: impl Fn(&Contents, usize) -> u64,
+        write: impl FnOnce(&mut Contents, &[u8]),
+    ) -> io::Result<()> {
+        let whole = room(&lock(&self.contents), bytes.len());
+        let (keep, mut result) = match self.disk.begin_to_take(whole, kind, &self.name) {
             Ok(true) => (usize::MAX, Ok(())),
             Ok(false) => (0, Ok(())),
             Err(failure) => (failure.keep, Err(failure.into())),
         };
-        let bytes = parts.iter().map(|part| &**part).collect::<Vec<_>>().concat();
         let mut kept = bytes.len().min(keep);
         let free = lock(&self.disk.0).free();
-        if kept as u64 > free {
-            kept = free as usize;
+        let missing = room(&lock(&self.contents), kept).saturating_sub(free);
+        if missing > 0 {
+            kept -= missing as usize;
             result = Err(io::ErrorKind::StorageFull.into());
         }
         if kept > 0 {
-            lock(&self.contents).append(&bytes[..kept]);
+            write(&mut lock(&self.contents), &bytes[..kept]);
         }
         result
+    }
+}
+
+impl DiskFile for SimulatedFile {
+    fn append(&self, parts: &mut [IoSlice<'_>]) -> io::Result<()> {
+        let bytes = parts.iter().map(|part| &**part).collect::<Vec<_>>().concat();
+        let room = |contents: &Contents, length| contents.room_for(length);
+        self.write(OperationKind::Append, &bytes, room, Contents::append)
+    }
+
+    fn overwrite(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let offset = usize::try_from(offset).map_err(io::Error::other)?;
+        let room = |contents: &Contents, length| contents.room_for_at(offset, length);
+        let write = |contents: &mut Contents, bytes: &[u8]| contents.overwrite(offset, bytes);
+        self.write(OperationKind::Overwrite, bytes, room, write)
     }
 
     fn flush(&self) -> io::Result<()> {

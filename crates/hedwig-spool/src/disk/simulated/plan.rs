@@ -17,6 +17,8 @@ pub enum OperationKind {
     FlushDirectory,
     /// [`DiskFile::append`](super::DiskFile::append).
     Append,
+    /// [`DiskFile::overwrite`](super::DiskFile::overwrite).
+    Overwrite,
     /// [`DiskFile::allocate`](super::DiskFile::allocate).
     Allocate,
     /// [`DiskFile::flush`](super::DiskFile::flush).
@@ -42,6 +44,8 @@ pub struct Operation<'a> {
     pub kind: OperationKind,
     /// The name of the file or directory.
     pub name: &'a str,
+    /// How much more room of the disk what it writes takes, in bytes.
+    pub room: u64,
 }
 
 /// What happens instead of an operation.
