@@ -51,6 +51,14 @@ pub static CONCURRENCY_PER_SENDER: Setting =
     Setting::text("delivery", "concurrency_per_sender", "N")
         .help("So many of them from one sender at most; without it, as many as there are");
 
+/// The setting for how long what a sender is to be told is gathered.
+pub static REPORTS_GATHERED: Setting = Setting::text("delivery", "reports_gathered", "SPAN")
+    .help(
+        "Gather for so long what the sender of a mail to several domains is to be told, into one report; less if all \
+         has come to an end",
+    )
+    .default("1m");
+
 /// How the queue is worked off.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -62,7 +70,7 @@ pub struct Options {
     pub concurrency: usize,
 }
 
-/// How much a destination and a sender get, for a daemon that sends to many.
+/// How much a destination and a sender get, and how many reports, for a daemon that sends to many.
 #[derive(Clone, Debug)]
 pub struct Politeness {
     /// How many mails the domains get in a time.
@@ -71,6 +79,8 @@ pub struct Politeness {
     pub per_destination: usize,
     /// How many units are under way from one sender at most.
     pub per_sender: usize,
+    /// How long what a sender is to be told is gathered into one report.
+    pub reports_gathered: Duration,
 }
 
 impl Politeness {
@@ -79,7 +89,9 @@ impl Politeness {
         let rates = read.many::<DomainRate>(&RATE);
         let per_destination = read.one::<NonZeroUsize>(&CONCURRENCY_PER_DESTINATION);
         let per_sender = read.optional::<NonZeroUsize>(&CONCURRENCY_PER_SENDER);
+        let reports_gathered = read.one::<Span>(&REPORTS_GATHERED);
         Some(Self {
+            reports_gathered: reports_gathered?.0,
             rates: rates?.into_iter().map(|rate| (rate.domains, rate.rate)).collect(),
             per_destination: per_destination?.get(),
             per_sender: per_sender?.map_or(usize::MAX, NonZeroUsize::get),
@@ -93,6 +105,7 @@ impl Politeness {
             concurrency_per_destination: self.per_destination,
             concurrency_per_sender: self.per_sender,
             rates: self.rates.clone(),
+            gathering: self.reports_gathered,
             sharing: Some(sharing),
             ..options
         }

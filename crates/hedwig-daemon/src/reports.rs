@@ -1,32 +1,49 @@
 use std::{sync::Arc, time::Duration};
 
 use hedwig_envelope::{
-    Answer, Class, Handover, Mail, MailId,
+    Answer, Handover, Mail, MailId, Timestamp,
     dsn::{Action, Report, Told},
 };
-use hedwig_spool::{Event, Reporter};
+use hedwig_spool::{Event, Owed, Reporter};
 
 use crate::Hostname;
 
 /// Writes the reports to senders that a daemon of this name owes (RFC 3461 §5.2), which gives mails up
 /// when they have waited for `expiry`: of failures, of delays, and of success where nobody else reports it.
 #[must_use]
-pub fn reporter(hostname: &Hostname, expiry: Duration) -> Reporter {
-    let reporting_mta: Arc<str> = hostname.as_str().into();
-    Arc::new(move |mail, event, recipients, now| {
-        if event == Event::Failed {
-            log_expired(mail, recipients);
-        }
-        let told: Vec<_> = recipients
-            .iter()
-            .filter_map(|(index, answer)| told(mail, event, *index, answer))
-            .collect();
-        let retry_until = mail.origin.received_at.checked_add(expiry).ok();
-        let report = Report { reporting_mta: &reporting_mta, mail, recipients: &told, retry_until };
+pub fn reporter(hostname: &Hostname, expiry: Duration) -> Arc<dyn Reporter> {
+    Arc::new(StatusReporter { reporting_mta: hostname.as_str().into(), expiry })
+}
+
+struct StatusReporter {
+    reporting_mta: Arc<str>,
+    expiry: Duration,
+}
+
+impl Reporter for StatusReporter {
+    fn is_owed(&self, mail: &Mail, recipient: usize, event: Event, answer: &Answer) -> bool {
+        told(mail, event, recipient, answer).is_some_and(|told| told.is_due(mail))
+    }
+
+    fn write(
+        &self,
+        mail: &Mail,
+        event: Event,
+        recipients: &[(usize, Owed)],
+        now: Timestamp,
+    ) -> Option<Mail> {
+        let told = recipients.iter().filter_map(|(recipient, owed)| {
+            let told = told(mail, event, *recipient, &owed.answer)?;
+            Some(Told { tried_at: Some(owed.at), ..told })
+        });
+        let told: Vec<_> = told.collect();
+        let retry_until = mail.origin.received_at.checked_add(self.expiry).ok();
+        let reporting_mta = &*self.reporting_mta;
+        let report = Report { reporting_mta, mail, recipients: &told, retry_until };
         let written = report.to_mail(MailId::new(now, fastrand::u128(..)), now)?;
         tracing::info!(id = %mail.id, report = %written.id, ?event, "the sender is told");
         Some(written)
-    })
+    }
 }
 
 /// What there is to tell of one recipient, if its sender wants to know.
@@ -52,20 +69,9 @@ fn told_of_success<'a>(mail: &Mail, index: usize, answer: &'a Answer) -> Option<
     }
 }
 
-/// The attempt itself was logged as deferred; that it was the last one is known only now.
-fn log_expired(mail: &Mail, recipients: &[(usize, &Answer)]) {
-    for (index, answer) in recipients {
-        if answer.status.class == Class::Transient {
-            let to =
-                mail.envelope.recipients.get(*index).map(|r| tracing::field::display(&r.address));
-            tracing::info!(id = %mail.id, to, status = "expired", reply = %answer.reply, "given up");
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use hedwig_envelope::{Content, Envelope, Origin, Outcome, Recipient, Reply, Timestamp};
+    use hedwig_envelope::{Content, Envelope, Origin, Outcome, Recipient, Reply};
 
     use super::*;
 
@@ -92,7 +98,12 @@ mod tests {
         };
         let outcome = Outcome::of_reply(Reply::new(250, None, "Taken"), None).handed_over(how);
         let hostname: Hostname = "mail.example.org".parse().unwrap();
-        let report = reporter(&hostname, DAY)(&mail, event, &[(0, outcome.answer())], now)?;
+        let reporter = reporter(&hostname, DAY);
+        let is_owed = reporter.is_owed(&mail, 0, event, outcome.answer());
+        let owed = Owed { event, answer: outcome.answer().clone(), at: now };
+        let report = reporter.write(&mail, event, &[(0, owed)], now);
+        assert_eq!(is_owed, report.is_some(), "what is owed is what is written");
+        let report = report?;
         let text = String::from_utf8(report.content.to_bytes().to_vec()).unwrap();
         let action = text.lines().find_map(|line| line.strip_prefix("Action: "))?;
         Some(action.to_owned())

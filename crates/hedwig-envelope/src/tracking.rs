@@ -33,6 +33,9 @@ pub struct RecipientStatus {
     pub next_due: Option<Timestamp>,
     /// What was tried, oldest first.
     pub attempts: Vec<Attempt>,
+    /// Whether the report of it to the mail's sender is yet to be written.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub report_due: bool,
 }
 
 /// Where a recipient stands.

@@ -49,6 +49,7 @@ pub static SCOPE: Scope = Scope {
         &delivery::CONCURRENCY_PER_DESTINATION,
         &delivery::CONCURRENCY_PER_SENDER,
         &delivery::RATE,
+        &delivery::REPORTS_GATHERED,
         &ROUTE,
         &CREDENTIALS,
         &DNS,

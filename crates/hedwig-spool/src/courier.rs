@@ -1,36 +1,22 @@
 use std::{fmt, future::Future, pin::pin, sync::Arc, time::Duration};
 
-use hedwig_envelope::{Answer, BoxMailService, Mail, MailService, Timestamp};
+use hedwig_envelope::{BoxMailService, MailService, Timestamp};
 use tokio::{
     select,
     task::{JoinError, JoinSet},
 };
 
 use crate::{
-    Rates, Schedule, Sharing, Spool, SpoolError, errand::Errand, pace::PaceOptions, schedule::later,
+    Rates, Reporter, Schedule, Sharing, Spool, SpoolError, Untold, errand::Errand,
+    pace::PaceOptions, report::write_reports, schedule::later,
 };
 
+/// So many senders are told at once: each has its mail in memory meanwhile.
+const TELLINGS_MAX: usize = 16;
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
 const LONGEST_SLEEP: Duration = Duration::from_hours(1);
 /// A destination that is at fault is tried by one mail at least as often: that costs it little.
 const LONGEST_REST: Duration = Duration::from_mins(30);
-
-/// What has happened to the recipients of a mail that its sender may have to be told of (the `Action`
-/// field of RFC 3464 §2.3.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// Refused for good, or given up.
-    Failed,
-    /// Still waiting, for longer than [`CourierOptions::delay_warning`].
-    Delayed,
-    /// Taken by the next server.
-    Done,
-}
-
-/// Writes the report to a mail's sender, if one is due: the mail with the recipients it was tried for,
-/// what happened, to which of them (by their place in that mail's envelope) and on whose word, and when.
-pub type Reporter =
-    Arc<dyn Fn(&Mail, Event, &[(usize, &Answer)], Timestamp) -> Option<Mail> + Send + Sync>;
 
 /// How a [`Courier`] works.
 #[derive(Clone)]
@@ -51,7 +37,10 @@ pub struct CourierOptions {
     /// After how long a sender is told, once, that the mail still waits; `None` for never.
     pub delay_warning: Option<Duration>,
     /// Who writes the reports to senders; `None` and nobody is told anything.
-    pub reporter: Option<Reporter>,
+    pub reporter: Option<Arc<dyn Reporter>>,
+    /// How long what the sender of a mail to several destinations is to be told is gathered into one report,
+    /// unless all recipients have come to their ends.
+    pub gathering: Duration,
 }
 
 impl Default for CourierOptions {
@@ -65,6 +54,7 @@ impl Default for CourierOptions {
             sharing: None,
             delay_warning: Some(Duration::from_hours(4)),
             reporter: None,
+            gathering: Duration::from_mins(1),
         }
     }
 }
@@ -78,6 +68,7 @@ impl fmt::Debug for CourierOptions {
             .field("concurrency_per_sender", &self.concurrency_per_sender)
             .field("rates", &self.rates)
             .field("delay_warning", &self.delay_warning)
+            .field("gathering", &self.gathering)
             .finish_non_exhaustive()
     }
 }
@@ -159,7 +150,7 @@ impl Courier {
 
     async fn claim(&self, free: usize, under_way: &mut JoinSet<()>) -> Horizon {
         let now = self.spool.clock().now();
-        let claimed = match self.spool.claim_paced(now, free).await {
+        let claimed = match self.spool.claim_paced(now, free, self.options.gathering).await {
             Ok(claimed) => claimed,
             Err(error) => {
                 if !matches!(error, SpoolError::Closed) {
@@ -173,10 +164,28 @@ impl Courier {
             let errand = Errand::new(&self.spool, &self.service, &self.options);
             under_way.spawn(errand.run(lease));
         }
+        let is_time = |at: &Timestamp| *at <= now;
+        let tells = claimed.next_telling.is_some_and(|at| is_time(&at));
+        let tells = tells && self.tell(now, under_way).await;
+        let next_telling = claimed.next_telling.filter(|at| !is_time(at));
         // Only others can have what is due then, and they do not tell when they are done.
         let retry_at = (nothing && claimed.more).then(|| later(now, PAUSE_AFTER_ERROR));
-        let next_due = claimed.next_due.into_iter().chain(retry_at).min();
-        Horizon { claim_now: claimed.put_off_more, more: claimed.more, next_due }
+        let next_due = claimed.next_due.into_iter().chain(retry_at).chain(next_telling).min();
+        Horizon { claim_now: claimed.put_off_more, more: claimed.more || tells, next_due }
+    }
+
+    /// Tells the senders that are to be told now; tells whether there is one.
+    async fn tell(&self, now: Timestamp, under_way: &mut JoinSet<()>) -> bool {
+        let claimed = self.spool.claim_untold(now, self.options.gathering, TELLINGS_MAX).await;
+        let untold = claimed.unwrap_or_else(|error| {
+            tracing::error!(%error, "the queue cannot be asked whom to tell");
+            Vec::new()
+        });
+        let tells = !untold.is_empty();
+        for untold in untold {
+            under_way.spawn(tell(self.spool.clone(), self.options.clone(), untold));
+        }
+        tells
     }
 
     async fn sleep_until(&self, due: Option<Timestamp>) {
@@ -203,6 +212,16 @@ impl Horizon {
 
     fn later(time: Timestamp) -> Self {
         Self { claim_now: false, more: false, next_due: Some(time) }
+    }
+}
+
+/// Tells a mail's sender all that is owed.
+async fn tell(spool: Spool, options: Arc<CourierOptions>, untold: Untold) {
+    let now = spool.clock().now();
+    let reports = write_reports(options.reporter.as_ref(), &untold.mail, &untold.owed, now);
+    if let Err(error) = spool.tell(&untold, reports).await {
+        // It is still owed, and its turn comes again.
+        tracing::warn!(id = %untold.mail.id, %error, "a sender could not be told");
     }
 }
 

@@ -2,7 +2,7 @@
 //! answers everybody, and only then tells the index.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     path::PathBuf,
     sync::{
         Arc,
@@ -25,7 +25,8 @@ use crate::{
     record::Encoded,
     reserve::Reserve,
     standing::Standing,
-    state::{Act, Action, MailRecord, Settlement},
+    state::{Act, Action, MailRecord, Settlement, Told},
+    telling::Tellings,
     under_way::{Interrupted, UnderWay},
 };
 
@@ -38,6 +39,7 @@ pub(crate) enum Request {
         reply: Reply<MailId>,
     },
     Settle(Box<Settle>),
+    Tell(Box<Tell>),
     Act {
         action: Action,
         encoded: Encoded,
@@ -55,19 +57,29 @@ pub(crate) struct Settle {
     pub(crate) reply: Reply<()>,
 }
 
+/// A mail's sender is told, with these reports.
+pub(crate) struct Tell {
+    pub(crate) told: Told,
+    pub(crate) encoded: Encoded,
+    pub(crate) follow_ups: Vec<Prepared>,
+    pub(crate) reply: Reply<()>,
+}
+
 impl Request {
     /// How much it adds to a batch, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Commit { prepared, .. } => prepared.encoded.len(),
-            Self::Settle(settle) => {
-                settle.follow_ups.iter().map(|prepared| prepared.encoded.len()).sum::<usize>()
-                    + settle.encoded.len()
-            }
+            Self::Settle(settle) => bytes_of(&settle.follow_ups) + settle.encoded.len(),
+            Self::Tell(tell) => bytes_of(&tell.follow_ups) + tell.encoded.len(),
             Self::Act { encoded, .. } => encoded.len(),
             Self::Ask(_) => 0,
         }
     }
+}
+
+fn bytes_of(mails: &[Prepared]) -> usize {
+    mails.iter().map(|prepared| prepared.encoded.len()).sum()
 }
 
 pub(crate) struct Engine {
@@ -87,6 +99,7 @@ pub(crate) struct Engine {
     pub(crate) under_way: UnderWay,
     /// What the process before left, until it is recorded.
     pub(crate) interrupted: Option<Interrupted>,
+    pub(crate) tellings: Tellings,
     pub(crate) paces: Arc<Paces>,
     pub(crate) reserve: Reserve,
 }
@@ -100,6 +113,7 @@ struct Batch {
     settled: Vec<Reply<()>>,
     acted: Vec<Reply<u64>>,
     settling: Settling,
+    telling: HashSet<MailId>,
     ids: HashMap<MailId, String>,
     keys: HashMap<String, MailId>,
 }
@@ -107,6 +121,7 @@ struct Batch {
 enum Pending {
     Mail { mail: Arc<Mail>, record: Box<MailRecord>, file: Option<ContentFile> },
     Settlement(Settlement),
+    Told(Told),
     Action(Action),
 }
 
@@ -116,6 +131,7 @@ impl Pending {
         match self {
             Self::Mail { .. } | Self::Action(_) => true,
             Self::Settlement(settlement) => settlement.next_due.is_some(),
+            Self::Told(_) => false,
         }
     }
 }
@@ -138,6 +154,7 @@ impl Engine {
                     self.admit_mail(*prepared, reply, &mut mails);
                 }
                 Request::Settle(settle) => self.admit_settlement(*settle, &mut work),
+                Request::Tell(tell) => self.admit_telling(*tell, &mut work),
                 Request::Act { action, encoded, reply } => {
                     work.push(encoded, Pending::Action(action));
                     work.acted.push(reply);
@@ -214,17 +231,25 @@ impl Engine {
         if !self.leases.holds(key, settle.token) || !batch.settling.insert(key) {
             return answer(settle.reply, Err(SpoolError::LeaseLost));
         }
-        let mut encoded = settle.encoded;
-        for (place, mut follow_up) in settle.follow_ups.into_iter().enumerate() {
-            follow_up.encoded = follow_up.encoded.continues();
-            if place > 0 {
-                follow_up.encoded = follow_up.encoded.follows();
-            }
-            encoded = encoded.follows();
-            batch.push_mail(follow_up);
-        }
-        batch.push(encoded, Pending::Settlement(settle.settlement));
+        let change = Pending::Settlement(settle.settlement);
+        batch.push_after(settle.follow_ups, settle.encoded, change);
         batch.settled.push(settle.reply);
+    }
+
+    /// What is not owed any more, or is being told in this batch, is not told again.
+    fn admit_telling(&mut self, tell: Tell, batch: &mut Batch) {
+        let owes = match self.owes(&tell.told) {
+            Err(error) if self.rebuild_if_damaged(&error) => self.owes(&tell.told),
+            owes => owes,
+        };
+        match owes {
+            Err(error) => answer(tell.reply, Err(error)),
+            Ok(true) if batch.telling.insert(tell.told.mail) => {
+                batch.push_after(tell.follow_ups, tell.encoded, Pending::Told(tell.told));
+                batch.settled.push(tell.reply);
+            }
+            Ok(_) => answer(tell.reply, Err(SpoolError::LeaseLost)),
+        }
     }
 
     /// Writes both together. If there is no room, the mails are refused and the work is tried alone.
@@ -267,6 +292,7 @@ impl Engine {
         }
         let wakes = batch.changes.iter().any(Pending::makes_due);
         let counts = self.take_over(&places, &batch.records, batch.changes);
+        let wakes = self.index.take_untold_sooner() || wakes;
         for (place, reply) in batch.acted.into_iter().enumerate() {
             // What was acted upon nobody counts when the index only reads of it later.
             answer(reply, self.check_index().map(|()| counts.get(place).copied().unwrap_or(0)));
@@ -295,6 +321,7 @@ impl Engine {
                 Pending::Action(action) if action.act == Act::Drop => {
                     action.units.into_iter().for_each(|key| self.leases.end(key));
                 }
+                Pending::Told(told) => self.tellings.end(told.mail),
                 _ => {}
             }
         }
@@ -325,6 +352,9 @@ impl Engine {
                 }
                 Pending::Settlement(settlement) => {
                     self.index.apply(*at, &Change::Settlement(settlement))?;
+                }
+                Pending::Told(told) => {
+                    self.index.apply(*at, &Change::Told(told))?;
                 }
                 Pending::Action(action) => {
                     counts.push(self.index.apply(*at, &Change::Action(action))?);
@@ -379,6 +409,19 @@ impl Batch {
     fn push(&mut self, record: Encoded, change: Pending) {
         self.records.push(record);
         self.changes.push(change);
+    }
+
+    /// Adds a record and the mails that follow from what it tells, before it: they count together or not at all.
+    fn push_after(&mut self, follow_ups: Vec<Prepared>, mut record: Encoded, change: Pending) {
+        for (place, mut follow_up) in follow_ups.into_iter().enumerate() {
+            follow_up.encoded = follow_up.encoded.continues();
+            if place > 0 {
+                follow_up.encoded = follow_up.encoded.follows();
+            }
+            record = record.follows();
+            self.push_mail(follow_up);
+        }
+        self.push(record, change);
     }
 
     fn push_mail(&mut self, prepared: Prepared) {

@@ -2,16 +2,17 @@ use std::{borrow::Cow, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use hedwig_envelope::{
-    Answer, BoxError, BoxMailService, ByMode, Mail, Outcome, Receipt, Refusal, RefusalKind,
-    Timestamp, rescue,
+    BoxError, BoxMailService, ByMode, Mail, Outcome, Receipt, Refusal, RefusalKind, Timestamp,
+    rescue,
 };
 use jiff::SignedDuration;
 use tower::ServiceExt;
 
 use crate::{
-    CourierOptions, Event, Lease, Spool, SpoolError,
+    CourierOptions, Event, Lease, Owed, Spool, SpoolError,
     ending::{Showing, is_of_destination, late, outcome_of, returned, showing},
     pace::{Permit, Turn},
+    report::write_reports,
     schedule::later,
 };
 
@@ -48,10 +49,12 @@ enum Again {
 }
 
 /// What is stored of an attempt.
+#[derive(Clone)]
 struct Ending {
     outcomes: Vec<Outcome>,
     next_due: Option<Timestamp>,
     follow_ups: Vec<Mail>,
+    owed: Vec<(usize, Owed)>,
 }
 
 impl Errand {
@@ -76,10 +79,17 @@ impl Errand {
                 }
             }
             Attempt::Made(outcomes, again) => {
-                log(&lease, &outcomes, now);
                 let next_due = self.next_due(&lease, again, now);
-                let follow_ups = self.reports(&mut lease, &outcomes, next_due, now);
-                self.store(&lease, Ending { outcomes, next_due, follow_ups }).await;
+                log(&lease, &outcomes, next_due, now);
+                let owed = self.owed(&mut lease, &outcomes, next_due, now);
+                let mut ending = Ending { outcomes, next_due, follow_ups: Vec::new(), owed };
+                // What other destinations come to may be told with it.
+                if lease.is_whole {
+                    let owed = std::mem::take(&mut ending.owed);
+                    let reporter = self.options.reporter.as_ref();
+                    ending.follow_ups = write_reports(reporter, &lease.mail, &owed, now);
+                }
+                self.store(&lease, ending).await;
             }
         }
     }
@@ -207,36 +217,34 @@ impl Errand {
         })
     }
 
-    fn reports(
+    /// What the mail's sender is to be told, and of whom.
+    fn owed(
         &self,
         lease: &mut Lease,
         outcomes: &[Outcome],
         next_due: Option<Timestamp>,
         now: Timestamp,
-    ) -> Vec<Mail> {
+    ) -> Vec<(usize, Owed)> {
         let is_overdue = is_overdue(lease, ByMode::Notify, now);
         lease.deadline_over |= is_overdue;
         let Some(reporter) = &self.options.reporter else { return Vec::new() };
-        let mut mails = Vec::new();
-        for event in [Event::Done, Event::Failed, Event::Delayed] {
-            let concerned = outcomes
-                .iter()
-                .enumerate()
-                .filter(|(_, outcome)| event_of(outcome, next_due) == event)
-                .map(|(index, outcome)| match event {
-                    Event::Delayed if is_overdue => (index, Cow::Owned(late(outcome.answer()))),
-                    _ => (index, Cow::Borrowed(outcome.answer())),
-                });
-            let concerned: Vec<(usize, Cow<'_, Answer>)> = concerned.collect();
-            let is_late = is_overdue || self.is_late(lease, now);
-            if concerned.is_empty() || event == Event::Delayed && !is_late {
+        let is_late = is_overdue || self.is_late(lease, now);
+        let mut all = Vec::new();
+        for (index, outcome) in outcomes.iter().enumerate() {
+            let event = event_of(outcome, next_due);
+            if event == Event::Delayed && !is_late {
                 continue;
             }
             lease.delay_reported |= event == Event::Delayed;
-            let concerned: Vec<_> = concerned.iter().map(|(i, answer)| (*i, &**answer)).collect();
-            mails.extend(reporter(&lease.mail, event, &concerned, now));
+            let answer = match event {
+                Event::Delayed if is_overdue => Cow::Owned(late(outcome.answer())),
+                _ => Cow::Borrowed(outcome.answer()),
+            };
+            if reporter.is_owed(&lease.mail, index, event, &answer) {
+                all.push((index, Owed { event, answer: answer.into_owned(), at: now }));
+            }
         }
-        mails
+        all
     }
 
     /// Whether its sender is to be told that it waits.
@@ -251,8 +259,8 @@ impl Errand {
     async fn store(&self, lease: &Lease, ending: Ending) {
         let [mut pause, longest] = STORE_AGAIN_AFTER;
         loop {
-            let Ending { outcomes, next_due, follow_ups } = &ending;
-            let stored = self.spool.finish(lease, outcomes.clone(), *next_due, follow_ups.clone());
+            let Ending { outcomes, next_due, follow_ups, owed } = ending.clone();
+            let stored = self.spool.settle(lease, outcomes, next_due, follow_ups, owed);
             match stored.await {
                 Ok(()) => return,
                 Err(error @ (SpoolError::LeaseLost | SpoolError::Closed)) => {
@@ -287,7 +295,7 @@ fn is_overdue(lease: &Lease, mode: ByMode, now: Timestamp) -> bool {
     over && by.is_some_and(|by| by.mode == mode)
 }
 
-fn log(lease: &Lease, outcomes: &[Outcome], now: Timestamp) {
+fn log(lease: &Lease, outcomes: &[Outcome], next_due: Option<Timestamp>, now: Timestamp) {
     let delay = now.duration_since(lease.mail.origin.received_at).max(SignedDuration::ZERO);
     for (recipient, outcome) in lease.mail.envelope.recipients.iter().zip(outcomes) {
         let answer = outcome.answer();
@@ -307,5 +315,9 @@ fn log(lease: &Lease, outcomes: &[Outcome], now: Timestamp) {
             reply = %answer.reply,
             "delivery"
         );
+        if matches!(outcome, Outcome::Deferred(_)) && next_due.is_none() {
+            let (id, to) = (&lease.mail.id, &recipient.address);
+            tracing::info!(%id, %to, status = "expired", reply = %answer.reply, "given up");
+        }
     }
 }

@@ -52,6 +52,8 @@ pub struct ExplainedUnit {
 pub enum Waits {
     /// Nothing: all is over.
     Finished,
+    /// Nothing more happens to its recipients; the report to its sender is still to come.
+    ForReport,
     /// It is being tried.
     UnderWay,
     /// An operator holds it.
@@ -175,7 +177,7 @@ impl Engine {
 fn waits(unit: &Unit, leased: bool, destination: &DestinationState, now: Timestamp) -> Waits {
     let by_sender = |state| state == State::Held;
     if unit.is_final() {
-        return Waits::Finished;
+        return if unit.owes() { Waits::ForReport } else { Waits::Finished };
     }
     if leased {
         return Waits::UnderWay;

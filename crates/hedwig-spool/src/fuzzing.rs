@@ -11,7 +11,7 @@ use crate::{
     disk::{Disk, SimulatedDisk},
     log::{Scan, Scanned, SegmentHead, segment_name},
     record::{Encoded, HEADER_BYTES, Header, Kind, MAGIC, Record},
-    state::{Action, MailRecord, Settlement},
+    state::{Action, MailRecord, Settlement, Told},
 };
 
 /// What lies in a segment, in order and without a gap.
@@ -96,6 +96,7 @@ fn understood(record: &Record) -> Option<Understood> {
         Kind::Mail => anew::<MailRecord>(record),
         Kind::Settlement => anew::<Settlement>(record),
         Kind::Action => anew::<Action>(record),
+        Kind::Told => anew::<Told>(record),
     }
 }
 

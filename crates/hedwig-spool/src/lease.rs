@@ -30,6 +30,8 @@ pub struct Lease {
     pub(crate) unreached: u32,
     pub(crate) permit: Option<Permit>,
     pub(crate) unit: u32,
+    /// Whether the unit is all there is of its mail.
+    pub(crate) is_whole: bool,
     /// Where the recipients stand in the whole mail's envelope.
     pub(crate) positions: Vec<u32>,
     pub(crate) token: u64,

@@ -137,7 +137,7 @@ impl Engine {
 
 impl Engine {
     /// Sets aside what there is of a mail that cannot be read.
-    fn quarantine_mail(&mut self, id: MailId) -> Result<(), SpoolError> {
+    pub(crate) fn quarantine_mail(&mut self, id: MailId) -> Result<(), SpoolError> {
         let Some(row) = self.index.mail(id)? else { return Ok(()) };
         let Position { segment, offset } = row.position;
         if let Err(SpoolError::Damaged { .. }) = self.log.readers().read(row.position) {
@@ -254,9 +254,12 @@ impl Granted {
 
     /// Reads the mail, and makes it a lease.
     pub(crate) fn load(&self, readers: &Readers, disk: &dyn Disk) -> Result<Lease, SpoolError> {
-        let mail = match &self.cached {
-            Some(mail) => self.narrow(mail),
-            None => self.narrow(&read_mail(readers, disk, self.position)?),
+        let (mail, whole) = match &self.cached {
+            Some(mail) => (self.narrow(mail), mail.envelope.recipients.len()),
+            None => {
+                let mail = read_mail(readers, disk, self.position)?;
+                (self.narrow(&mail), mail.envelope.recipients.len())
+            }
         };
         Ok(Lease {
             mail,
@@ -269,6 +272,7 @@ impl Granted {
             deadline_over: false,
             permit: self.permit.clone(),
             unit: self.number,
+            is_whole: self.unit.recipients.len() == whole,
             positions: self.unit.waiting().map(|recipient| recipient.position).collect(),
             token: self.token,
         })

@@ -1,5 +1,7 @@
 //! How a courier claims: by the pace of each destination, which outlives a restart.
 
+use std::time::Duration;
+
 use hedwig_envelope::Timestamp;
 
 use crate::{
@@ -17,6 +19,8 @@ pub(crate) struct PacedClaim {
     pub(crate) put_off_more: bool,
     /// When there may be something to claim.
     pub(crate) next_due: Option<Timestamp>,
+    /// When a sender is to be told next.
+    pub(crate) next_telling: Option<Timestamp>,
 }
 
 impl Spool {
@@ -54,20 +58,23 @@ impl Spool {
         .await?
     }
 
-    /// Leases what is due at `now` and may be tried, `units_max` at the most.
+    /// Leases what is due at `now` and may be tried, `units_max` at the most. `gathering` is for how long
+    /// what senders are owed is gathered.
     pub(crate) async fn claim_paced(
         &self,
         now: Timestamp,
         units_max: usize,
+        gathering: Duration,
     ) -> Result<PacedClaim, SpoolError> {
         let claim = move |engine: &mut crate::engine::Engine| {
             let limits = Limits::Paced(units_max, engine.paces.clone());
-            engine.claim(now, limits)
+            let found = engine.claim(now, limits)?;
+            Ok::<_, SpoolError>((found, engine.next_telling(gathering)?))
         };
-        let found = self.ask(claim).await??;
+        let (found, next_telling) = self.ask(claim).await??;
         let leases = self.load_all(found.granted).await?;
         let (more, put_off_more) = (found.more, found.put_off_more);
-        Ok(PacedClaim { leases, more, put_off_more, next_due: found.next_due })
+        Ok(PacedClaim { leases, more, put_off_more, next_due: found.next_due, next_telling })
     }
 
     /// Until when a destination is left alone, if it is.

@@ -30,11 +30,13 @@ pub(crate) enum Kind {
     Settlement = 3,
     /// An operator did something.
     Action = 4,
+    /// A sender was told of some recipients of a mail.
+    Told = 5,
 }
 
 impl Kind {
     fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Segment, Self::Mail, Self::Settlement, Self::Action]
+        [Self::Segment, Self::Mail, Self::Settlement, Self::Action, Self::Told]
             .into_iter()
             .find(|kind| *kind as u8 == byte)
     }

@@ -14,11 +14,12 @@ use crate::{
     prepare::{CONTENTS, remove_content},
     record::{Kind, Record},
     standing::{Standing, is_damage},
-    state::{Action, MailRecord, Settlement},
+    state::{Action, MailRecord, Settlement, Told},
 };
 
-/// The format of the log and of the directory.
-const FORMAT: u32 = 1;
+/// The format of the log and of the directory. 2 is 1 with records of another kind ([`Kind::Told`]), and with
+/// recipients of whom a sender is yet to be told.
+const FORMAT: u32 = 2;
 const FORMAT_FILE: &str = "format";
 /// How many records are taken over in one transaction.
 const RECORDS_PER_TRANSACTION: usize = 4096;
@@ -57,6 +58,17 @@ pub(crate) fn open_log(
 /// [`SpoolError::NewerFormat`] when a later version wrote it; else what the disk says.
 pub fn is_spool(directory: &Path) -> Result<bool, SpoolError> {
     Ok(read_known_format(&RealDisk::new(directory), directory)?.is_some())
+}
+
+/// Raises the format of a spool that an earlier version wrote: from now on that version cannot read all of it.
+pub(crate) fn migrate(disk: &dyn Disk, spool: &str) -> Result<(), SpoolError> {
+    match read_format(disk)? {
+        Some(known) if known.format < FORMAT => {
+            tracing::info!(from = known.format, to = FORMAT, "the spool has a newer format now");
+            write_format(disk, spool)
+        }
+        _ => Ok(()),
+    }
 }
 
 fn read_known_format(disk: &dyn Disk, directory: &Path) -> Result<Option<Format>, SpoolError> {
@@ -291,7 +303,8 @@ pub(crate) fn replay(
     Ok(())
 }
 
-/// Records that count only together: a settlement, and the mails that follow from it before it.
+/// Records that count only together: a settlement, or that a sender was told, and before it the mails that follow
+/// from it.
 #[derive(Default)]
 struct Group {
     records: Vec<(Position, Position, Record)>,
@@ -348,6 +361,10 @@ fn apply(index: &mut Index, at: Position, bytes: u64, record: &Record) -> Result
         Kind::Action => {
             let action: Action = record.metadata()?;
             index.apply(at, &Change::Action(&action))?;
+        }
+        Kind::Told => {
+            let told: Told = record.metadata()?;
+            index.apply(at, &Change::Told(&told))?;
         }
     }
     Ok(())

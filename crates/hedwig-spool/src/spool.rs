@@ -17,7 +17,7 @@ use tokio::sync::{oneshot, watch};
 use tower::Service;
 
 use crate::{
-    Claim, Claimed, Clock, Counts, Grouping, Lease, SpoolError, SpoolOptions,
+    Claim, Claimed, Clock, Counts, Grouping, Lease, Owed, SpoolError, SpoolOptions,
     cache::Cache,
     disk::{Disk, RealDisk, SimulatedDisk},
     driver::Driver,
@@ -35,6 +35,7 @@ use crate::{
     schedule::later,
     standing::Standing,
     state::{Act, Action, Settlement, conversation_of},
+    telling::Tellings,
     under_way::{Interrupted, UnderWay},
 };
 
@@ -120,6 +121,12 @@ impl Spool {
         let (under_way, left_behind) = UnderWay::open(disk.clone(), reserve_bytes)?;
         let damaged_notes = left_behind.damaged.clone();
         let mut reserve = Reserve::open(disk.clone(), reserve_bytes, now)?;
+        match recovery::migrate(&*disk, log.spool()) {
+            Err(error) if error.is_no_space() && reserve.give_up(now) => {
+                recovery::migrate(&*disk, log.spool())?;
+            }
+            migrated => migrated?,
+        }
         let (index, standing, index_path) =
             recovery::open_index_where_there_is_room(&mut log, index_path, &options, || {
                 reserve.give_up(now)
@@ -145,6 +152,7 @@ impl Spool {
             standing,
             under_way,
             interrupted: Some(Interrupted::new(left_behind)),
+            tellings: Tellings::default(),
             paces: paces.clone(),
             reserve,
         };
@@ -211,9 +219,42 @@ impl Spool {
         next_due: Option<Timestamp>,
         follow_ups: Vec<Mail>,
     ) -> Result<(), SpoolError> {
+        self.settle(lease, outcomes, next_due, follow_ups, Vec::new()).await
+    }
+
+    /// As [`finish`](Self::finish), without a report: what the mail's sender is owed, and of whom (by their
+    /// places in the lease's mail), stays with the mail until it is [told](Self::tell).
+    ///
+    /// # Errors
+    /// As for [`finish`](Self::finish).
+    pub async fn finish_owing(
+        &self,
+        lease: &Lease,
+        outcomes: Vec<Outcome>,
+        next_due: Option<Timestamp>,
+        owed: Vec<(usize, Owed)>,
+    ) -> Result<(), SpoolError> {
+        self.settle(lease, outcomes, next_due, Vec::new(), owed).await
+    }
+
+    pub(crate) async fn settle(
+        &self,
+        lease: &Lease,
+        outcomes: Vec<Outcome>,
+        next_due: Option<Timestamp>,
+        follow_ups: Vec<Mail>,
+        owed: Vec<(usize, Owed)>,
+    ) -> Result<(), SpoolError> {
         let (wanted, given) = (lease.positions.len(), outcomes.len());
         if wanted != given {
             return Err(SpoolError::OutcomesMismatch { wanted, given });
+        }
+        let mut placed = Vec::with_capacity(owed.len());
+        for (index, owed) in owed {
+            let position = lease.positions.get(index);
+            let given = index.saturating_add(1);
+            let mismatch = SpoolError::OutcomesMismatch { wanted, given };
+            placed.push((*position.ok_or(mismatch)?, owed));
         }
         let mut prepared = Vec::with_capacity(follow_ups.len());
         for mail in follow_ups {
@@ -229,6 +270,7 @@ impl Spool {
             delay_reported: lease.delay_reported,
             deadline_over: lease.deadline_over,
             conversation,
+            owed: placed,
         };
         let encoded = Encoded::new(Kind::Settlement, &settlement, Default::default());
         let (token, follow_ups) = (lease.token, prepared);
@@ -334,7 +376,7 @@ impl Spool {
         .await?
     }
 
-    async fn request<T>(
+    pub(crate) async fn request<T>(
         &self,
         request: impl FnOnce(oneshot::Sender<Result<T, SpoolError>>) -> Request,
     ) -> Result<T, SpoolError> {
@@ -343,7 +385,7 @@ impl Spool {
         receiver.await.map_err(|_| SpoolError::Closed)?
     }
 
-    async fn prepare(&self, mail: Mail) -> Result<Prepared, SpoolError> {
+    pub(crate) async fn prepare(&self, mail: Mail) -> Result<Prepared, SpoolError> {
         let shared = self.shared.clone();
         let now = shared.options.clock.now();
         if !blocks(&mail, &shared.options) || shared.driver.is_inline() {

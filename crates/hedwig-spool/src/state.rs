@@ -9,7 +9,7 @@ use hedwig_envelope::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::Grouping;
+use crate::{Event, Grouping, Owed};
 
 /// A mail, as a record of the log holds it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -105,6 +105,9 @@ pub(crate) struct UnitRecipient {
     pub(crate) status: Option<Status>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) attempts: Vec<Attempt>,
+    /// What the mail's sender is yet to be told of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) owed: Option<Owed>,
 }
 
 fn is_zero(number: &u32) -> bool {
@@ -129,6 +132,25 @@ pub(crate) struct Settlement {
     /// What was said, if it did not go well and somebody recorded it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) conversation: Option<Conversation>,
+    /// What the mail's sender is yet to be told, and of whom: each by its place in the envelope.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) owed: Vec<(u32, Owed)>,
+}
+
+/// A mail's sender was told: the reports are the mails before this, and count together with it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Told {
+    pub(crate) mail: MailId,
+    pub(crate) at: Timestamp,
+    /// Which units' recipients it was told of, by their places in the envelope, and what.
+    pub(crate) recipients: Vec<ToldRecipient>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ToldRecipient {
+    pub(crate) unit: u32,
+    pub(crate) position: u32,
+    pub(crate) event: Event,
 }
 
 /// What was said in the attempt that these are the outcomes of. One that leads to several places has several
@@ -187,6 +209,7 @@ pub(crate) fn units_of(mail: &Mail, grouping: Grouping, now: Timestamp) -> Vec<U
             state,
             status: None,
             attempts: Vec::new(),
+            owed: None,
         });
     }
     units
@@ -202,9 +225,19 @@ fn destination_of(address: &Address, grouping: Grouping) -> Cow<'_, str> {
 }
 
 impl Unit {
-    /// Whether nothing more will happen to any recipient.
+    /// Whether no recipient waits any more.
     pub(crate) fn is_final(&self) -> bool {
         self.recipients.iter().all(|recipient| recipient.state.is_final())
+    }
+
+    /// Whether the mail's sender is yet to be told of a recipient.
+    pub(crate) fn owes(&self) -> bool {
+        self.recipients.iter().any(|recipient| recipient.owed.is_some())
+    }
+
+    /// Whether nothing more is to be done for any recipient.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.is_final() && !self.owes()
     }
 
     /// Those of its recipients that still wait.
@@ -242,6 +275,11 @@ impl Unit {
                     Outcome::Deferred(_) if held => State::Held,
                     Outcome::Deferred(_) => State::Deferred,
                 };
+                let owed = settlement.owed.iter().find(|(owed, _)| owed == position);
+                // That it was late is no news of one that came to its end.
+                if owed.is_some() || recipient.state.is_final() {
+                    recipient.owed = owed.map(|(_, owed)| owed.clone());
+                }
             }
         }
         self.due = settlement.next_due.filter(|_| !self.held && !self.is_final());
@@ -268,10 +306,20 @@ impl Unit {
             }
             Act::Drop => {
                 self.due = None;
-                self.waiting_mut().for_each(|recipient| recipient.state = State::Dropped);
+                self.waiting_mut().for_each(|recipient| {
+                    (recipient.state, recipient.owed) = (State::Dropped, None);
+                });
             }
         }
         count
+    }
+
+    /// The mail's sender was told this of the recipient at this place, and is not owed it any more.
+    pub(crate) fn tell(&mut self, position: u32, event: Event) {
+        let told = self.recipients.iter_mut().find(|recipient| recipient.position == position);
+        if let Some(recipient) = told.filter(|recipient| recipient.owes(event)) {
+            recipient.owed = None;
+        }
     }
 
     fn is_held(&self) -> bool {
@@ -303,6 +351,7 @@ impl Unit {
                 status: recipient.status,
                 next_due: due.filter(|_| waits),
                 attempts: recipient.attempts.clone(),
+                report_due: recipient.owed.is_some(),
             };
             (recipient.position, status)
         })
@@ -310,6 +359,11 @@ impl Unit {
 }
 
 impl UnitRecipient {
+    /// Whether the mail's sender is yet to be told this of it.
+    pub(crate) fn owes(&self, event: Event) -> bool {
+        self.owed.as_ref().is_some_and(|owed| owed.event == event)
+    }
+
     fn settle(&mut self, outcome: &Outcome, at: Timestamp, attempts_kept_max: usize) {
         let answer = outcome.answer();
         self.status = Some(answer.status);

@@ -13,6 +13,8 @@ use crate::{clock::FakeClock, disk::SmallDisk, proxy::Proxy, servers::Servers};
 const DISK_MEBIBYTES: u32 = 256;
 /// Mails are given up soon, but not so soon that a clock that is set ends a report.
 const EXPIRY: &str = "2m";
+/// For how long what a sender is to be told is gathered.
+const GATHERED: &str = "2s";
 /// What a daemon says whose clock was set.
 const CLOCK_WAS_SET: &str = "the clock was set";
 
@@ -39,7 +41,9 @@ impl House {
             *daemon = set.set(half, "delivery", "retry_max", "8s");
         }
         let postoffice = std::mem::take(&mut options.postoffice);
-        options.postoffice = postoffice.set(Half::Postoffice, "delivery", "expiry", EXPIRY);
+        let postoffice = postoffice.set(Half::Postoffice, "delivery", "expiry", EXPIRY);
+        options.postoffice =
+            postoffice.set(Half::Postoffice, "delivery", "reports_gathered", GATHERED);
         let postoffice = start_postoffice(program, &options).await?;
         let proxy = Proxy::start(postoffice.address("http")).await?;
         let mailman = start_mailman(program, options.mailman, proxy.address).await?;
@@ -107,13 +111,16 @@ pub(crate) async fn all_mails(daemon: &Daemon) -> Result<Vec<MailStatus>> {
     read(&daemon.queue(&["list", "--all", "--json"]).await?)
 }
 
-/// How many recipients will be tried again by themselves: those that no server ever takes, and the others.
+/// How many recipients will be tried again by themselves: those that no server ever takes, and the others, with those
+/// whose senders will be told.
 pub(crate) async fn under_way(daemon: &Daemon) -> Result<[usize; 2]> {
     let mails = read(&daemon.queue(&["list", "--json"]).await?)?;
     let mut counts = [0; 2];
     for recipient in mails.iter().flat_map(|mail| &mail.recipients) {
-        if !recipient.state.is_final() && recipient.state != State::Held {
-            counts[usize::from(recipient.address.local_part() != FULL)] += 1;
+        let waits = !recipient.state.is_final() && recipient.state != State::Held;
+        if waits || recipient.report_due {
+            let is_full = waits && recipient.address.local_part() == FULL;
+            counts[usize::from(!is_full)] += 1;
         }
     }
     Ok(counts)

@@ -215,9 +215,10 @@ fn ambiguous(evidence: &Evidence) -> u64 {
     attempts.filter(|attempt| attempt.ambiguous).count() as u64
 }
 
-/// How many recipients wait there for something that will come by itself.
+/// How many recipients wait there for something that will come by itself, and how many senders to be told.
 async fn waiting(host: &Host) -> u64 {
     let Some(spool) = host.spool() else { return 0 };
     let counts: Result<_, SpoolError> = spool.counts().await;
-    counts.map_or(1, |counts| counts.waiting() - counts.of(State::Held))
+    let untold = spool.untold().await.unwrap_or(1);
+    counts.map_or(1, |counts| counts.waiting() - counts.of(State::Held)) + untold
 }

@@ -63,6 +63,9 @@ pub(super) fn show(out: &mut impl Write, mail: &MailStatus, now: Timestamp) -> i
         if let Some(due) = recipient.next_due {
             writeln!(out, "    next due: {due:.0} (in {})", until(Some(due), now))?;
         }
+        if recipient.report_due {
+            writeln!(out, "    report:   the sender is yet to be told")?;
+        }
         for attempt in &recipient.attempts {
             show_attempt(out, attempt)?;
         }

@@ -77,7 +77,7 @@ impl Report<'_> {
             diagnostic = diagnostic.replace(|c: char| !c.is_ascii(), "?");
         }
         write!(out, "Diagnostic-Code: {source}; {diagnostic}\r\n")?;
-        write!(out, "Last-Attempt-Date: {}\r\n", Date(now))?;
+        write!(out, "Last-Attempt-Date: {}\r\n", Date(told.tried_at.unwrap_or(now)))?;
         // RFC 3464 §2.3.8: the name under which our log has it.
         write!(out, "Final-Log-ID: {}\r\n", self.mail.id)?;
         match self.retry_until {

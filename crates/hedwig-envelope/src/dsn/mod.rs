@@ -64,16 +64,28 @@ pub struct Told<'a> {
     /// Whether it is told though `NOTIFY` does not ask for it: a trace (RFC 2852 §4). `NOTIFY=NEVER` still
     /// holds.
     pub unasked: bool,
+    /// When the attempt was that this came of, if that is not when the report is written (`Last-Attempt-Date`,
+    /// RFC 3464 §2.3.7).
+    pub tried_at: Option<Timestamp>,
 }
 
 impl<'a> Told<'a> {
     /// What happened to the recipient at this place, to be told if that was asked for.
     #[must_use]
     pub fn new(index: usize, action: Action, answer: &'a Answer) -> Self {
-        Self { index, action, answer, unasked: false }
+        Self { index, action, answer, unasked: false, tried_at: None }
     }
 
-    fn is_due(&self, notify: Notify) -> bool {
+    /// Whether the mail's sender is to be told of it: not when that is the null sender (RFC 3461 §6.2), nor when
+    /// it did not ask for it (`NOTIFY`).
+    #[must_use]
+    pub fn is_due(&self, mail: &Mail) -> bool {
+        let recipient = mail.envelope.recipients.get(self.index);
+        mail.envelope.sender.address().is_some()
+            && recipient.is_some_and(|recipient| self.is_wanted(recipient.notify()))
+    }
+
+    fn is_wanted(&self, notify: Notify) -> bool {
         self.action.is_asked_for(notify) || (self.unasked && notify != Notify::NEVER)
     }
 }
@@ -105,8 +117,8 @@ impl Report<'_> {
         let mut told: Vec<Line<'_>> = self
             .recipients
             .iter()
+            .filter(|told| told.is_due(self.mail))
             .filter_map(|told| Some((self.mail.envelope.recipients.get(told.index)?, *told)))
-            .filter(|(recipient, told)| told.is_due(recipient.notify()))
             .collect();
         // What is worst comes first; the others keep the envelope's order.
         told.sort_by_key(|(_, told)| told.action);

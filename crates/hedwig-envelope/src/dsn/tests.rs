@@ -145,3 +145,16 @@ fn a_success_report_never_carries_a_failures_status() {
     let text = report(&mail, Action::Delivered).unwrap();
     assert!(text.contains("\r\nStatus: 2.1.1\r\n"));
 }
+
+#[test]
+fn the_last_attempt_was_when_it_was_though_the_report_is_written_later() {
+    let mail = mail("sender@example.org", &["b@example.net"]);
+    let outcome = refusal();
+    let told = Told::new(0, Action::Failed, outcome.answer());
+    let tried_at = Some(mail.origin.received_at - jiff::SignedDuration::from_hours(1));
+    for (told, time) in [(told, "11:06:40"), (Told { tried_at, ..told }, "10:06:40")] {
+        let text = report_of(&mail, &[told]).unwrap();
+        let date = format!("Last-Attempt-Date: Wed, 18 Nov 2026 {time} +0000\r\n");
+        assert!(text.contains(&date), "{date} is not in\n{text}");
+    }
+}

@@ -128,7 +128,7 @@ impl Explainer {
         let ways = units.into_iter().take(WAYS_MAX).map(async |unit| {
             let first = unit.recipients.first().and_then(|place| status.recipients.get(*place));
             let road = match first {
-                Some(recipient) if unit.waits != Waits::Finished => {
+                Some(recipient) if !matches!(unit.waits, Waits::Finished | Waits::ForReport) => {
                     Some(self.mx.explain(&recipient.address, asked).await)
                 }
                 _ => None,

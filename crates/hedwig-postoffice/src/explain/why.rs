@@ -11,6 +11,9 @@ pub(super) fn of_unit(unit: &ExplainedUnit, now: Timestamp) -> String {
     let due = unit.next_due.map_or_else(|| "?".to_owned(), |due| when(due, now));
     match unit.waits {
         Waits::Finished => "it is done with".to_owned(),
+        Waits::ForReport => {
+            "it is done with; the report to its sender is yet to be written".to_owned()
+        }
         Waits::UnderWay => "it is being tried just now".to_owned(),
         Waits::ForOperator => "an operator holds it: `queue release` lets it go".to_owned(),
         Waits::ForRelease => {

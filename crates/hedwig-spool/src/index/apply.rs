@@ -6,7 +6,7 @@ use crate::{
     Counts,
     due::offered,
     log::Position,
-    state::{Act, Action, MailRecord, Place, Settlement, Unit},
+    state::{Act, Action, MailRecord, Place, Settlement, Told, Unit},
 };
 
 /// What a flushed record of the log changes.
@@ -18,6 +18,7 @@ pub(crate) enum Change<'a> {
     },
     Settlement(&'a Settlement),
     Action(&'a Action),
+    Told(&'a Told),
 }
 
 impl Index {
@@ -84,6 +85,7 @@ impl Index {
         match change {
             Change::Mail { record, bytes } => self.apply_mail(at, record, *bytes).map(|()| 0),
             Change::Settlement(settlement) => self.apply_settlement(settlement).map(|()| 0),
+            Change::Told(told) => self.apply_told(told).map(|()| 0),
             Change::Action(action) => {
                 let mut count = 0;
                 for (mail, number) in &action.units {
@@ -110,6 +112,7 @@ impl Index {
                 self.show_new(rank, &Due { offered, destination, mail, number: number as u32 });
             }
         }
+        self.insert_untold(record)?;
         if let Some(key) = &record.origin.idempotency_key {
             self.connection
                 .prepare_cached("INSERT OR REPLACE INTO key VALUES (?1, ?2)")?
@@ -134,7 +137,7 @@ impl Index {
             _ => None,
         };
         let key = record.origin.idempotency_key.as_ref().map(|key| key.as_str());
-        let waiting = record.units.iter().filter(|unit| !unit.is_final()).count();
+        let waiting = record.units.iter().filter(|unit| !unit.is_finished()).count();
         let inserted = self
             .connection
             .prepare_cached(
@@ -203,8 +206,9 @@ impl Index {
             return Ok(());
         }
         self.tally(&unit, -1);
+        let owed_before = unit.owes();
         unit.settle(settlement, self.attempts_kept_max);
-        self.update_unit(settlement.mail, settlement.unit, &unit, settlement.at)
+        self.update_unit(settlement.mail, settlement.unit, &unit, owed_before, settlement.at)
     }
 
     fn apply_action(&mut self, action: &Action, mail: MailId, number: u32) -> Result<u64> {
@@ -213,15 +217,23 @@ impl Index {
             return Ok(0);
         }
         self.tally(&unit, -1);
+        let owed_before = unit.owes();
         let count = unit.act(action.act, action.at);
         if count > 0 && matches!(action.act, Act::Retry | Act::Release) {
             self.woken.insert(unit.destination.clone());
         }
-        self.update_unit(mail, number, &unit, action.at)?;
+        self.update_unit(mail, number, &unit, owed_before, action.at)?;
         Ok(count)
     }
 
-    fn update_unit(&mut self, mail: MailId, number: u32, unit: &Unit, at: Timestamp) -> Result<()> {
+    pub(super) fn update_unit(
+        &mut self,
+        mail: MailId,
+        number: u32,
+        unit: &Unit,
+        owed_before: bool,
+        at: Timestamp,
+    ) -> Result<()> {
         self.tally(unit, 1);
         let offered = offered(unit, at);
         offered.into_iter().for_each(|offered| self.show_changed(offered));
@@ -237,10 +249,16 @@ impl Index {
                 unit.deadline.map(Timestamp::as_second),
                 text_of(unit),
             ))?;
-        if unit.is_final() { self.finish_unit(mail, at) } else { Ok(()) }
+        let is_finished = unit.is_finished() && self.finish_unit(mail, at)?;
+        // Of a mail that is finished nothing is owed, unless this unit just ceased to.
+        if is_finished && !owed_before {
+            return Ok(());
+        }
+        self.note_untold(mail, unit, owed_before, at)
     }
 
-    fn finish_unit(&mut self, mail: MailId, at: Timestamp) -> Result<()> {
+    /// One unit of a mail is finished; tells whether the mail is.
+    fn finish_unit(&mut self, mail: MailId, at: Timestamp) -> Result<bool> {
         let finished = self
             .connection
             .prepare_cached(
@@ -252,12 +270,11 @@ impl Index {
                 Ok((row.get::<_, bool>(0)?, row.get::<_, i64>(1)? as u64, row.get(2)?))
             })
             .optional()?;
-        if let Some((true, content_bytes, file)) = finished {
-            // Nobody needs the content of a finished mail.
-            self.live_bytes = self.live_bytes.saturating_sub(content_bytes);
-            self.finished.push((mail, file));
-        }
-        Ok(())
+        let Some((true, content_bytes, file)) = finished else { return Ok(false) };
+        // Nobody needs the content of a finished mail.
+        self.live_bytes = self.live_bytes.saturating_sub(content_bytes);
+        self.finished.push((mail, file));
+        Ok(true)
     }
 
     /// The mails that were finished since this was asked last, and the files of their contents.
@@ -303,7 +320,7 @@ impl Index {
         self.homes_changed.push(segment);
     }
 
-    fn tally(&mut self, unit: &Unit, change: i64) {
+    pub(super) fn tally(&mut self, unit: &Unit, change: i64) {
         for recipient in &unit.recipients {
             let count = &mut self.counts.0[Counts::place(recipient.state)];
             *count = count.saturating_add_signed(change);

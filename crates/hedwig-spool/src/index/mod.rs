@@ -10,6 +10,7 @@ mod pace;
 mod query;
 mod seal;
 mod search;
+mod untold;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -53,6 +54,8 @@ const SCHEMA: &str = "
         PRIMARY KEY (mail, number)) WITHOUT ROWID;
     CREATE INDEX unit_due ON unit (rank, offered, destination, mail, number)
         WHERE offered IS NOT NULL;
+    CREATE TABLE untold (mail BLOB PRIMARY KEY, since INTEGER NOT NULL, units INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE INDEX untold_since ON untold (since, mail);
     CREATE TABLE pace (saved TEXT NOT NULL);
 ";
 /// On a disk with less room than this the index takes less than it likes to.
@@ -63,7 +66,7 @@ const WAITING_PAGES_SMALL: i64 = 250;
 /// So many pages (of 4 KiB) may be of no use: new mails will need them.
 const FREE_PAGES_KEPT: i64 = 1024;
 /// Another schema is not migrated but made anew from the log.
-const SCHEMA_VERSION: i64 = 4;
+const SCHEMA_VERSION: i64 = 5;
 
 pub(crate) type Result<T> = std::result::Result<T, rusqlite::Error>;
 
@@ -82,6 +85,7 @@ pub(crate) struct Index {
     woken: HashSet<String>,
     /// Of each priority, up to where all that is due is leased.
     leased_up_to: HashMap<i64, Cursor>,
+    untold_sooner: bool,
 }
 
 impl Index {
@@ -119,6 +123,7 @@ impl Index {
             finished: Vec::new(),
             woken: HashSet::new(),
             leased_up_to: HashMap::new(),
+            untold_sooner: false,
         };
         index.load(spool)?;
         Ok(index)

@@ -120,6 +120,7 @@ impl Engine {
             delay_reported: unit.delay_reported,
             deadline_over: false,
             conversation: None,
+            owed: Vec::new(),
         };
         let encoded = Encoded::new(Kind::Settlement, &settlement, Default::default());
         Settle { token, settlement, encoded, follow_ups: Vec::new(), reply }

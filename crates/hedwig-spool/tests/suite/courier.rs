@@ -11,7 +11,7 @@ use hedwig_envelope::{
     BoxError, Mail, MailService, Outcome, Receipt, Refusal, RefusalKind, State, Timestamp, Verdict,
 };
 use hedwig_spool::{
-    Clock, Courier, CourierOptions, CutThrough, Event, Filter, Schedule, Selection, Spool,
+    Clock, Courier, CourierOptions, CutThrough, Event, Filter, Owed, Schedule, Selection, Spool,
     SpoolOptions,
 };
 use tokio::{
@@ -176,7 +176,7 @@ fn reporting() -> (CourierOptions, Events) {
     let events = Arc::new(Mutex::new(VecDeque::new()));
     let seen = events.clone();
     let options = CourierOptions {
-        reporter: Some(Arc::new(move |reported, event, recipients, _| {
+        reporter: Some(Arc::new(move |reported: &Mail, event, recipients: &[(usize, Owed)], _| {
             seen.lock().unwrap().push_back((event, recipients.len()));
             let report = mail(reported.id.to_bytes()[15].into(), &["alice@example.org"]);
             let number = 100 + seen.lock().unwrap().len() as u128;

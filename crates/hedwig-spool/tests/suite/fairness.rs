@@ -12,7 +12,8 @@ use hedwig_envelope::{
     Timestamp,
 };
 use hedwig_spool::{
-    Clock, Courier, CourierOptions, Event, Rate, Rates, Schedule, Selection, Spool, SpoolOptions,
+    Clock, Courier, CourierOptions, Event, Owed, Rate, Rates, Schedule, Selection, Spool,
+    SpoolOptions,
 };
 use tokio::{
     sync::oneshot,
@@ -60,11 +61,10 @@ impl Scene {
                 Ok::<_, BoxError>(Receipt::uniform(id, recipients, result?))
             }
         });
-        let reporter =
-            move |_: &Mail, event, told_of: &[(usize, &hedwig_envelope::Answer)], now| {
-                told.lock().unwrap().push((event, told_of[0].1.status, now));
-                None
-            };
+        let reporter = move |_: &Mail, event, told_of: &[(usize, Owed)], now| {
+            told.lock().unwrap().push((event, told_of[0].1.answer.status, now));
+            None
+        };
         let schedule = Schedule { jitter: 0.0, ..options.schedule };
         let options = CourierOptions { schedule, reporter: Some(Arc::new(reporter)), ..options };
         let (shutdown, stopped) = oneshot::channel();

@@ -12,3 +12,4 @@ mod power_cuts;
 mod queue;
 mod recovery;
 mod reserve;
+mod telling;

@@ -138,7 +138,9 @@ async fn what_is_done_after_a_power_cut_is_durable_too() {
         let spool = life.open(&found.disk).unwrap();
         spool.release(&Selection::All).await.unwrap();
         let later = at(1_000_000);
-        let delivered: Vec<_> = spool.list(&Filter::default()).await.unwrap();
+        let mut delivered: Vec<_> = spool.list(&Filter::default()).await.unwrap();
+        // Others are there until their senders are told.
+        delivered.retain(|status| status.recipients.iter().any(|r| !r.state.is_final()));
         assert!(deliver_all(&spool, later).await >= delivered.len());
         let mail = letter(77_000, 2000);
         spool.commit(mail.clone()).await.unwrap();

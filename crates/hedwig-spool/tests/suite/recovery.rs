@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::IoSlice,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -13,8 +14,12 @@ use crate::common::{
     at, claim, claim_one, deliver_all, done, id, life::Life, mail, options, outcome, states,
     with_key,
 };
-use hedwig_envelope::{Content, State};
-use hedwig_spool::{Filter, Selection, Spool, SpoolError, SpoolOptions};
+use hedwig_envelope::{Content, Mail, State};
+use hedwig_spool::{
+    Filter, Selection, Spool, SpoolError, SpoolOptions,
+    disk::{Disk, Fault, Kept, SimulatedDisk},
+};
+use rustix::io::Errno;
 
 fn open(directory: &Path) -> Spool {
     Spool::open(directory, options()).unwrap()
@@ -119,9 +124,69 @@ async fn a_second_opener_is_told_where_the_spool_is_in_use() {
 async fn a_newer_format_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     drop(open(directory.path()));
-    fs::write(directory.path().join("format"), r#"{"format":2,"spool":"x"}"#).unwrap();
+    fs::write(directory.path().join("format"), r#"{"format":3,"spool":"x"}"#).unwrap();
     let error = Spool::open(directory.path(), options()).unwrap_err();
-    assert!(matches!(error, SpoolError::NewerFormat { found: 2, known: 1, .. }));
+    assert!(matches!(error, SpoolError::NewerFormat { found: 3, known: 2, .. }));
+}
+
+/// A disk with a spool as the version wrote it that knew format 1: of one mail's two destinations one refused it and
+/// was reported on, the other is busy until a minute later; a second mail waits.
+fn of_format_1() -> SimulatedDisk {
+    let disk = SimulatedDisk::new();
+    for (name, bytes) in [
+        ("format", &include_bytes!("../fixtures/format-1/format")[..]),
+        ("log/0000000001.segment", include_bytes!("../fixtures/format-1/log/0000000001.segment")),
+    ] {
+        if let Some((directory, _)) = name.split_once('/') {
+            disk.create_directory(directory).unwrap();
+        }
+        disk.create(name).unwrap().append(&mut [IoSlice::new(bytes)]).unwrap();
+    }
+    disk
+}
+
+fn open_simulated(disk: &SimulatedDisk, reserve_bytes: u64) -> Result<Spool, SpoolError> {
+    let options = SpoolOptions { reserve_bytes, ..options() };
+    Spool::on_disk(Arc::new(disk.clone()), None, options)
+}
+
+#[tokio::test]
+async fn a_spool_of_an_older_format_is_migrated_and_keeps_all() {
+    let disk = of_format_1();
+    let spool = open_simulated(&disk, 0).unwrap();
+    assert!(disk.bytes("format").starts_with(br#"{"format":2,"spool":"a833"#));
+    assert_eq!(states(&spool, id(1)).await, [State::Failed, State::Deferred]);
+    assert_eq!(spool.untold().await.unwrap(), 0, "it was told in the way of that version");
+    let mut offered: Vec<_> = claim(&spool, at(60)).await.into_iter().map(|l| l.mail).collect();
+    offered.sort_by_key(|mail| mail.id);
+    let narrow = Mail { content: mail(1, &[]).content, ..mail(1, &["b@y.example"]) };
+    assert_eq!(offered, [narrow, mail(2, &["c@z.example"]), mail(9, &["alice@example.org"])]);
+    drop(spool);
+    let spool = open_simulated(&disk.after_power_cut(|_| Kept::Nothing), 0).unwrap();
+    assert_eq!(deliver_all(&spool, at(60)).await, 3);
+    assert_eq!(spool.quarantined(), 0);
+}
+
+#[tokio::test]
+async fn an_older_format_stays_on_a_disk_without_room_unless_there_is_a_reserve() {
+    for reserve_bytes in [0, 4000] {
+        let disk = of_format_1();
+        let mut failed = false;
+        disk.plan(move |operation| {
+            let fails = operation.name == "format.new" && !failed;
+            failed |= fails;
+            fails.then_some(Fault::Fail(Errno::NOSPC.raw_os_error()))
+        });
+        let opened = open_simulated(&disk, reserve_bytes);
+        if reserve_bytes > 0 {
+            opened.unwrap();
+        } else {
+            assert!(matches!(opened, Err(SpoolError::NoSpace(_))), "{opened:?}");
+            assert!(disk.bytes("format").starts_with(br#"{"format":1,"#));
+            open_simulated(&disk, 0).unwrap();
+        }
+        assert!(disk.bytes("format").starts_with(br#"{"format":2,"#));
+    }
 }
 
 #[tokio::test]

@@ -294,6 +294,7 @@ async fn a_mail_can_be_asked_for() {
             status: None,
             next_due: Some(now),
             attempts: vec![],
+            report_due: false,
         }];
         let (sender, created_at) = (ReversePath::Null, now);
         let status = MailStatus { id, sender, created_at, size: 5, recipients };

@@ -44,8 +44,15 @@ pub(crate) async fn send(server: SocketAddr, envelope: &Envelope) -> Result<Stri
 
 /// A world whose receiver makes no reports of its own.
 async fn world(change: impl FnOnce(HouseOptions) -> HouseOptions) -> Result<World> {
+    world_of(&["126.com"], change).await
+}
+
+async fn world_of(
+    domains: &[&str],
+    change: impl FnOnce(HouseOptions) -> HouseOptions,
+) -> Result<World> {
     let program = Program::at(env!("CARGO_BIN_EXE_hedwig-lab"));
-    World::with_receiver(&program, &["126.com"], without_dsn().await?, change).await
+    World::with_receiver(&program, domains, without_dsn().await?, change).await
 }
 
 async fn without_dsn() -> Result<Receiver> {
@@ -268,5 +275,84 @@ async fn of_what_ended_together_there_is_one_report_for_all() -> Result<()> {
     let told: Vec<_> = told.iter().map(|fields| fields["Final-Recipient"].as_str()).collect();
     assert_eq!(told, [Some("rfc822; no1@126.com"), Some("rfc822; no2@126.com")]);
     assert_eq!(world.close().await?, 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn one_report_tells_of_recipients_at_different_domains() -> Result<()> {
+    let domains = ["126.com", "163.com", "qq.com"];
+    let world = world_of(&domains, |options| options).await?;
+    world.receiver.script(|step| match step {
+        Step::Question(_) => {
+            let recipient = step.recipient().filter(|recipient| recipient.starts_with("no"))?;
+            let text = format!("No such user {recipient}");
+            Some(Reply::with_status(550, Status::permanent(1, 1), text))
+        }
+        Step::Mail(_) => None,
+    });
+    let recipients: Vec<_> =
+        ["no1@126.com", "yes@163.com", "no2@qq.com", "no3@163.com", "no4@qq.com"]
+            .map(|address| {
+                (address, if address == "no4@qq.com" { "NEVER" } else { "FAILURE" }, None)
+            })
+            .to_vec();
+    let before = Timestamp::now().as_second();
+    let id = send(world.house.smtp(), &envelope(&recipients)).await?;
+    world.house.postoffice.message_done(&id).await?;
+    let report = the_report(&world.receiver.wait_for(2).await?).await?;
+    assert_eq!(report["subject"], "Undelivered mail returned to sender");
+    assert_eq!(report["per_message"]["Original-Envelope-Id"], "QQ314159");
+    let told = report["per_recipient"].as_array().expect("recipients");
+    for (fields, (user, domain)) in
+        told.iter().zip([("no1", "126.com"), ("no2", "qq.com"), ("no3", "163.com")])
+    {
+        let recipient = format!("rfc822; {user}@{domain}");
+        let code = format!("smtp; 550 5.1.1 No such user {user}@{domain}");
+        let expected = [
+            ("Final-Recipient", &*recipient),
+            ("Action", "failed"),
+            ("Status", "5.1.1"),
+            ("Remote-MTA", &format!("dns; mx.{domain}")),
+            ("Diagnostic-Code", &code),
+            ("Final-Log-ID", &id),
+        ];
+        check(fields, &expected, &["Last-Attempt-Date"]);
+        let tried = fields["Last-Attempt-Date-Seconds"].as_i64().expect("a time");
+        assert!((before..=Timestamp::now().as_second()).contains(&tried), "{report:#}");
+    }
+    assert_eq!(told.len(), 3, "{report:#}");
+    assert!(report["returned"].as_str().expect("a mail").contains("The body"));
+    assert_eq!(world.close().await?, 2, "one mail and one report");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_ends_later_at_another_domain_is_told_later() -> Result<()> {
+    let world = world_of(&["126.com", "163.com"], |mut options| {
+        let postoffice =
+            options.postoffice.set(Half::Postoffice, "delivery", "reports_gathered", "1s");
+        options.postoffice = postoffice.set(Half::Postoffice, "delivery", "expiry", "6s");
+        options
+    })
+    .await?;
+    world.receiver.script(|step| {
+        let (code, status) = match step.recipient()? {
+            "bob@126.com" => (550, Status::permanent(1, 1)),
+            "bob@163.com" => (452, Status::transient(2, 2)),
+            _ => return None,
+        };
+        Some(Reply::with_status(code, status, "No"))
+    });
+    let both = envelope(&[("bob@126.com", "FAILURE", None), ("bob@163.com", "FAILURE", None)]);
+    let id = send(world.house.smtp(), &both).await?;
+    let first = the_report(&world.receiver.wait_for(1).await?).await?;
+    assert_eq!(first["per_recipient"][0]["Final-Recipient"], "rfc822; bob@126.com");
+    world.house.postoffice.message_done(&id).await?;
+    let second = the_report(&world.receiver.wait_for(2).await?[1..]).await?;
+    assert_eq!(second["per_recipient"][0]["Final-Recipient"], "rfc822; bob@163.com");
+    for report in [first, second] {
+        assert_eq!(report["per_recipient"].as_array().expect("recipients").len(), 1);
+    }
+    assert_eq!(world.close().await?, 2, "each was told once");
     Ok(())
 }

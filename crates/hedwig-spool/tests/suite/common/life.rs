@@ -1,5 +1,5 @@
-//! A small life of a spool on a simulated disk: it commits, delivers, refuses with reports, defers, holds,
-//! drops, cleans up and starts again, and notes what was promised.
+//! A small life of a spool on a simulated disk: it commits, delivers, refuses with reports and owing them, tells,
+//! defers, holds, drops, cleans up and starts again, and notes what was promised.
 
 use std::{
     path::Path,
@@ -11,7 +11,10 @@ use std::{
 };
 
 use hedwig_envelope::{Address, Content, Mail, State};
-use hedwig_spool::{Claim, Clock, Selection, Spool, SpoolError, SpoolOptions, disk::SimulatedDisk};
+use hedwig_spool::{
+    Claim, Clock, Event, Lease, Owed, Selection, Spool, SpoolError, SpoolOptions,
+    disk::SimulatedDisk,
+};
 
 use super::{
     at, done, id, mail, outcome,
@@ -93,7 +96,8 @@ impl Life<'_> {
 async fn live_a_round(spool: &Spool, round: u128, promises: &mut Promises) {
     for step in 0..6 {
         let number = round * 100 + step * 10;
-        let mut mail = letter(number, if step == 4 { 4000 } else { 2500 });
+        let is_large = step == 4 || (step == 2 && round == 1);
+        let mut mail = letter(number, if is_large { 4000 } else { 2500 });
         if step == 2 {
             mail.envelope.recipients = two_recipients();
         }
@@ -103,6 +107,7 @@ async fn live_a_round(spool: &Spool, round: u128, promises: &mut Promises) {
         }
         if step % 2 == 1 {
             settle(spool, number, promises).await;
+            tell(spool, number, promises).await;
         }
     }
     operate(spool, promises).await;
@@ -122,7 +127,8 @@ async fn operate(spool: &Spool, promises: &mut Promises) {
     }
 }
 
-/// Tries what is due: two are delivered, one is refused with two reports, one deferred.
+/// Tries what is due: two are delivered, one is refused with two reports, one deferred. Of a mail at several
+/// destinations all are refused, together or one later, and the reports are owed.
 async fn settle(spool: &Spool, number: u128, promises: &mut Promises) {
     let now = spool.clock().now();
     let Ok(claimed) = spool.claim(now, Claim::up_to(4)).await else {
@@ -133,6 +139,10 @@ async fn settle(spool: &Spool, number: u128, promises: &mut Promises) {
         promises.offered(lease.mail.id);
         let (id, recipients) = (lease.mail.id, &lease.mail.envelope.recipients);
         let addresses: Vec<&Address> = recipients.iter().map(|r| &r.address).collect();
+        if promises.mails[&id].mail.envelope.recipients.len() > 1 {
+            settle_owing(spool, lease, number, promises).await;
+            continue;
+        }
         let (answer, next_due, promised) = match turn {
             0 | 3 => (done(), None, Promised::Settled(State::Delivered)),
             1 => (outcome(550, "No"), None, Promised::Settled(State::Failed)),
@@ -153,6 +163,53 @@ async fn settle(spool: &Spool, number: u128, promises: &mut Promises) {
             }
             Err(SpoolError::LeaseLost) => panic!("nobody else claims"),
             Err(_) => unknown(promises, id, &addresses),
+        }
+    }
+}
+
+/// In every second round one of the destinations wants to be asked twice.
+async fn settle_owing(spool: &Spool, lease: &Lease, number: u128, promises: &mut Promises) {
+    let now = spool.clock().now();
+    let recipient = &lease.mail.envelope.recipients[0].address;
+    let waits = &*lease.destination == "y.example" && lease.attempts == 0;
+    let (answer, next_due, promised) = match waits && (number / 100) % 2 == 1 {
+        true => (outcome(450, "Busy"), Some(now), Promised::Deferred),
+        false => (outcome(550, "No"), None, Promised::Settled(State::Failed)),
+    };
+    let failed = promised != Promised::Deferred;
+    let owed = Owed { event: Event::Failed, answer: answer.answer().clone(), at: now };
+    let owed: Vec<_> = failed.then_some((0, owed)).into_iter().collect();
+    if failed {
+        promises.owed.insert((lease.mail.id, recipient.clone()));
+    }
+    match spool.finish_owing(lease, vec![answer], next_due, owed).await {
+        Ok(()) => promises.promise(lease.mail.id, &[recipient], promised),
+        Err(SpoolError::LeaseLost) => panic!("nobody else claims"),
+        Err(_) => unknown(promises, lease.mail.id, &[recipient]),
+    }
+}
+
+/// Tells the senders: in the first rounds nobody, so that what is owed is moved with its mail; then all of whom
+/// nothing waits, and at times others.
+async fn tell(spool: &Spool, number: u128, promises: &mut Promises) {
+    let gathering = if number % 100 == 30 { Duration::ZERO } else { LONG };
+    if number < 200 {
+        return;
+    }
+    let Ok(untold) = spool.claim_untold(spool.clock().now(), gathering, 4).await else {
+        promises.failures += 1;
+        return;
+    };
+    for (place, untold) in (0..).zip(untold) {
+        let recipients =
+            untold.owed.iter().map(|(place, _)| &untold.mail.envelope.recipients[*place]);
+        let addresses = recipients.map(|recipient| recipient.address.clone()).collect();
+        let reports = [number + 3 + 2 * place, number + 4 + 2 * place].map(|n| letter(n, 100));
+        promises.told.push((untold.mail.id, addresses, reports.to_vec()));
+        match spool.tell(&untold, reports.to_vec()).await {
+            Ok(()) => reports.into_iter().for_each(|report| promises.accepted(report)),
+            Err(SpoolError::LeaseLost) => panic!("nobody else tells"),
+            Err(_) => promises.failures += 1,
         }
     }
 }

@@ -6,7 +6,7 @@
 //! 3. **Once.** What was not acknowledged is there once and whole, or not at all; nothing is there twice, and
 //!    nothing that nobody sent.
 //! 4. **Settled.** A recipient whose end was acknowledged is not tried again.
-//! 5. **Together.** A failure and the report of it are both there, or neither.
+//! 5. **Together.** A failure is owed a report or has it: never neither, and never both.
 //! 6. **Known.** An idempotency key that was answered is answered with the same id.
 //! 7. **Counted.** What is counted is what is seen when each mail is looked at; what cannot be read is in
 //!    quarantine, octet for octet, and counted there.
@@ -15,7 +15,10 @@
 //! Mails whose retention is over may be forgotten; nothing else may. The eighth is checked where the index
 //! is (`tests/index.rs`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use hedwig_envelope::{Address, Mail, MailId, State};
 use hedwig_spool::{Claim, Filter, Selection, Spool};
@@ -31,6 +34,10 @@ pub(crate) struct Promises {
     pub(crate) refused: BTreeMap<MailId, Mail>,
     /// Reports that a failure was to bring: whose, which recipient's, and the report.
     pub(crate) reports: Vec<(MailId, Address, Mail)>,
+    /// Failures that were to be owed a report: whose, and which recipient's.
+    pub(crate) owed: BTreeSet<(MailId, Address)>,
+    /// Reports that were to tell of them, all or none: whose, and of which recipients.
+    pub(crate) told: Vec<(MailId, Vec<Address>, Vec<Mail>)>,
     /// How many calls failed.
     pub(crate) failures: usize,
 }
@@ -76,9 +83,13 @@ impl Promises {
         if self.mails.contains_key(&id) {
             return;
         }
-        let report = self.reports.iter().find(|(.., report)| report.id == id);
-        let sent = self.refused.get(&id).or(report.map(|(.., report)| report)).cloned();
+        let sent = self.refused.get(&id).or(self.report(id)).cloned();
         self.accepted(sent.unwrap_or_else(|| panic!("once: nobody sent {id}")));
+    }
+
+    fn report(&self, id: MailId) -> Option<&Mail> {
+        let told = self.told.iter().flat_map(|(.., reports)| reports);
+        self.reports.iter().map(|(.., report)| report).chain(told).find(|report| report.id == id)
     }
 
     /// Notes what is promised of these recipients of a mail now.
@@ -119,6 +130,7 @@ pub(crate) async fn check(spool: &Spool, promises: &Promises, leniency: Leniency
     check_together(spool, promises, leniency, story).await;
     check_known(spool, promises, leniency, story).await;
     check_counted(spool, story).await;
+    check_untold(spool, promises, story).await;
     check_claims(spool, promises, story).await;
 }
 
@@ -156,6 +168,55 @@ async fn check_together(spool: &Spool, promises: &Promises, leniency: Leniency, 
             failed == reported || forgotten,
             "{story}: together: {address} of {id} failed: {failed}, reported: {reported}"
         );
+    }
+    for (id, address) in &promises.owed {
+        let Some(status) = spool.show(*id).await.unwrap() else { continue };
+        let recipient = status.recipients.iter().find(|r| r.address == *address).unwrap();
+        let (mut reports, mut tried) = (usize::from(recipient.report_due), false);
+        for (_, _, told) in promises
+            .told
+            .iter()
+            .filter(|(of, addresses, _)| of == id && addresses.contains(address))
+        {
+            tried = true;
+            let mut there = 0;
+            for report in told {
+                there += usize::from(spool.show(report.id).await.unwrap().is_some());
+            }
+            let all_or_none = there == 0 || there == told.len() || leniency.forgets;
+            assert!(all_or_none, "{story}: together: {there} reports of {address} of {id}");
+            reports += usize::from(there > 0);
+        }
+        let wanted = usize::from(recipient.state == State::Failed);
+        let forgotten = leniency.forgets && tried && reports < wanted;
+        assert!(
+            reports == wanted || forgotten,
+            "{story}: together: {address} of {id} is {:?}, with {reports} reports owed or there",
+            recipient.state
+        );
+    }
+}
+
+/// Asks for what is to be told: all of it can be, and its mails are whole.
+async fn check_untold(spool: &Spool, promises: &Promises, story: &str) {
+    let untold = spool.claim_untold(at(100_000), Duration::ZERO, 1000).await.unwrap();
+    assert_eq!(untold.len() as u64, spool.untold().await.unwrap(), "{story}: untold");
+    let mut due = BTreeSet::new();
+    for untold in &untold {
+        let sent = &promises.mails[&untold.mail.id].mail;
+        assert_eq!(untold.mail, *sent, "{story}: whole: {}, to be told of", sent.id);
+        due.extend(
+            untold
+                .owed
+                .iter()
+                .map(|(place, _)| (sent.id, sent.envelope.recipients[*place].address.clone())),
+        );
+    }
+    for (id, address) in &promises.owed {
+        let Some(status) = spool.show(*id).await.unwrap() else { continue };
+        let recipient = status.recipients.iter().find(|r| r.address == *address).unwrap();
+        let is_due = due.contains(&(*id, address.clone()));
+        assert_eq!(recipient.report_due, is_due, "{story}: together: {address} of {id} is told");
     }
 }
 
@@ -208,8 +269,7 @@ async fn check_claims(spool: &Spool, promises: &Promises, story: &str) {
     for lease in &claimed.leases {
         let id = lease.mail.id;
         let accepted = promises.mails.get(&id);
-        let report = promises.reports.iter().map(|(.., report)| report).find(|r| r.id == id);
-        let sent = accepted.map(|a| &a.mail).or(promises.refused.get(&id)).or(report);
+        let sent = accepted.map(|a| &a.mail).or(promises.refused.get(&id)).or(promises.report(id));
         let sent = sent.unwrap_or_else(|| panic!("{story}: once: nobody sent {id}"));
         assert_eq!(lease.mail.content, sent.content, "{story}: whole: {id}");
         assert_eq!(lease.mail.envelope.sender, sent.envelope.sender, "{story}: whole: {id}");
