@@ -1,7 +1,5 @@
 //! The certificate authorities that vouch for the names of servers.
 
-mod listed;
-
 use std::{
     fmt,
     hash::{Hash, Hasher},
@@ -10,27 +8,31 @@ use std::{
 };
 
 use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    ClientConfig, RootCertStore,
     client::{
-        VerifierBuilderError, WebPkiServerVerifier,
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        VerifierBuilderError, WebPkiServerVerifier, danger::ServerCertVerifier, verify_server_name,
     },
-    crypto::CryptoProvider,
-    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+    pki_types::{CertificateDer, pem::PemObject},
+    server::ParsedCertificate,
 };
 
-use listed::Listed;
+use crate::judged::{Shown, config_judged_by, provider};
 
 /// Certificate authorities whose word counts. A cheap handle; clones are equal.
 #[derive(Clone)]
 pub struct Authorities(Arc<Inner>);
 
 struct Inner {
+    word: Arc<Word>,
+    config: Arc<ClientConfig>,
+}
+
+/// What makes a certificate good.
+struct Word {
     roots: Arc<RootCertStore>,
+    by_roots: Arc<WebPkiServerVerifier>,
     /// Certificates that a file lists: each is good for itself too.
     listed: Vec<CertificateDer<'static>>,
-    verifier: Arc<dyn ServerCertVerifier>,
-    config: Arc<ClientConfig>,
 }
 
 impl Authorities {
@@ -75,9 +77,9 @@ impl Authorities {
     /// These, and those as well.
     #[must_use]
     pub fn and(&self, others: &Self) -> Self {
-        let mut roots = RootCertStore::clone(&self.0.roots);
-        roots.extend(others.0.roots.roots.iter().cloned());
-        let listed = self.0.listed.iter().chain(&others.0.listed).cloned().collect();
+        let mut roots = RootCertStore::clone(&self.0.word.roots);
+        roots.extend(others.0.word.roots.roots.iter().cloned());
+        let listed = self.0.word.listed.iter().chain(&others.0.word.listed).cloned().collect();
         Self::build(roots, listed).expect("there are authorities on either side")
     }
 
@@ -88,13 +90,10 @@ impl Authorities {
         let roots = Arc::new(roots);
         let by_roots =
             WebPkiServerVerifier::builder_with_provider(roots.clone(), provider()).build()?;
-        let verifier: Arc<dyn ServerCertVerifier> = if listed.is_empty() {
-            by_roots
-        } else {
-            Arc::new(Listed { certificates: listed.clone(), otherwise: by_roots })
-        };
-        let config = client_config(verifier.clone());
-        Ok(Self(Arc::new(Inner { roots, listed, verifier, config })))
+        let word = Arc::new(Word { roots, by_roots, listed });
+        let judging = word.clone();
+        let config = config_judged_by(move |shown| judging.judge(shown));
+        Ok(Self(Arc::new(Inner { word, config })))
     }
 
     /// A configuration that takes the certificates that they vouch for, for the name of the server.
@@ -107,8 +106,32 @@ impl Authorities {
     /// have said.
     pub(crate) fn hearing(&self) -> (Arc<ClientConfig>, Verdict) {
         let verdict = Verdict::default();
-        let verifier = Hearing { verifier: self.0.verifier.clone(), verdict: verdict.clone() };
-        (client_config(Arc::new(verifier)), verdict)
+        let (word, heard) = (self.0.word.clone(), verdict.clone());
+        let config = config_judged_by(move |shown| {
+            if let Err(error) = word.judge(shown) {
+                heard.get_or_init(|| error);
+            }
+            Ok(())
+        });
+        (config, verdict)
+    }
+}
+
+impl Word {
+    /// Takes what authorities vouch for, and the listed certificates themselves, for the names in them. Who signed
+    /// those, for what and until when does not count: `openssl req -x509` makes authorities, which no authority would
+    /// take for a server.
+    fn judge(&self, shown: &Shown<'_>) -> Result<(), rustls::Error> {
+        if self.listed.iter().any(|listed| **listed == **shown.certificate) {
+            return verify_server_name(
+                &ParsedCertificate::try_from(shown.certificate)?,
+                shown.name,
+            );
+        }
+        let Shown { certificate, intermediates, name, ocsp_response, now } = *shown;
+        self.by_roots
+            .verify_server_cert(certificate, intermediates, name, ocsp_response, now)
+            .map(|_| ())
     }
 }
 
@@ -142,69 +165,3 @@ impl fmt::Debug for Authorities {
 
 /// Why a certificate that was taken should not have been; empty when it was good.
 pub(crate) type Verdict = Arc<OnceLock<rustls::Error>>;
-
-#[derive(Debug)]
-struct Hearing {
-    verifier: Arc<dyn ServerCertVerifier>,
-    verdict: Verdict,
-}
-
-impl ServerCertVerifier for Hearing {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let said = self.verifier.verify_server_cert(
-            end_entity,
-            intermediates,
-            server_name,
-            ocsp_response,
-            now,
-        );
-        if let Err(error) = said {
-            self.verdict.get_or_init(|| error);
-        }
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verifier.verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verifier.verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.verifier.supported_verify_schemes()
-    }
-}
-
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
-}
-
-/// A configuration that takes the certificates that `verifier` takes.
-pub(crate) fn client_config(verifier: Arc<dyn ServerCertVerifier>) -> Arc<ClientConfig> {
-    let config = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .expect("aws-lc-rs has cipher suites for the default TLS versions")
-        .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
-    Arc::new(config)
-}

@@ -13,6 +13,7 @@ mod gates;
 mod hosts;
 #[cfg(feature = "https")]
 mod https;
+mod judged;
 mod logins;
 mod maildir;
 mod mx;

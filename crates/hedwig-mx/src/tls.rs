@@ -1,15 +1,10 @@
 //! What is asked of TLS, and the certificates that opportunistic TLS takes.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
-use rustls::{
-    ClientConfig, DigitallySignedStruct, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime},
-};
+use rustls::ClientConfig;
 
-use crate::{Authorities, Dane, authorities::client_config};
+use crate::{Authorities, Dane, judged::config_judged_by};
 
 /// What is asked of TLS on one connection.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -54,86 +49,8 @@ impl TlsPolicy {
     }
 }
 
-/// Says which certificates are taken.
-pub(crate) trait Judge: fmt::Debug + Send + Sync + 'static {
-    /// Whether this certificate, which came with these, may be taken at this time.
-    fn judge(
-        &self,
-        certificate: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-        algorithms: &WebPkiSupportedAlgorithms,
-    ) -> Result<(), rustls::Error>;
-}
-
 /// A configuration that takes any certificate. Who cannot know whom to expect gains nothing from refusing:
 /// the mail would go in clear text instead (RFC 7435 §3).
 pub(crate) fn any_certificate() -> Arc<ClientConfig> {
-    config_judged_by(AnyCertificate)
-}
-
-/// A configuration that takes the certificates that `judge` takes.
-pub(crate) fn config_judged_by(judge: impl Judge) -> Arc<ClientConfig> {
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
-    let algorithms = provider.signature_verification_algorithms;
-    client_config(Arc::new(Judged { judge, algorithms }))
-}
-
-#[derive(Debug)]
-struct AnyCertificate;
-
-impl Judge for AnyCertificate {
-    fn judge(
-        &self,
-        _certificate: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _now: UnixTime,
-        _algorithms: &WebPkiSupportedAlgorithms,
-    ) -> Result<(), rustls::Error> {
-        Ok(())
-    }
-}
-
-/// Takes the certificates that its judge takes. That the server has the certificate's key is verified
-/// whatever the judge says.
-#[derive(Debug)]
-struct Judged<J> {
-    judge: J,
-    algorithms: WebPkiSupportedAlgorithms,
-}
-
-impl<J: Judge> ServerCertVerifier for Judged<J> {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        self.judge.judge(end_entity, intermediates, now, &self.algorithms)?;
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
+    config_judged_by(|_| Ok(()))
 }

@@ -6,58 +6,50 @@ use rustls::{
     CertificateError, ClientConfig, OtherError, RootCertStore,
     client::{verify_server_cert_signed_by_trust_anchor, verify_server_name},
     crypto::WebPkiSupportedAlgorithms,
-    pki_types::{CertificateDer, ServerName, UnixTime},
+    pki_types::ServerName,
     server::ParsedCertificate,
 };
 
 use super::Dane;
-use crate::tls::{Judge, config_judged_by};
+use crate::judged::{Shown, config_judged_by, provider};
 
 pub(super) fn client_config(dane: Arc<Dane>) -> Arc<ClientConfig> {
-    config_judged_by(DaneVerifier { dane })
+    let algorithms = provider().signature_verification_algorithms;
+    config_judged_by(move |shown| dane.judge(shown, &algorithms))
 }
 
-#[derive(Debug)]
-struct DaneVerifier {
-    dane: Arc<Dane>,
-}
-
-impl Judge for DaneVerifier {
+impl Dane {
     fn judge(
         &self,
-        certificate: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
+        shown: &Shown<'_>,
         algorithms: &WebPkiSupportedAlgorithms,
     ) -> Result<(), rustls::Error> {
         // DANE-EE is about the key alone: names and dates do not count (RFC 7672 §3.1.1).
-        if self.dane.records.iter().any(|record| record.is_end_entity(certificate)) {
+        if self.records.iter().any(|record| record.is_end_entity(shown.certificate)) {
             return Ok(());
         }
         let mut anchors = RootCertStore::empty();
-        for record in &self.dane.records {
-            record.add_anchors(intermediates, &mut anchors);
+        for record in &self.records {
+            record.add_anchors(shown.intermediates, &mut anchors);
         }
         if anchors.is_empty() {
             return Err(no_match());
         }
-        let parsed = ParsedCertificate::try_from(certificate)?;
+        let parsed = ParsedCertificate::try_from(shown.certificate)?;
         verify_server_cert_signed_by_trust_anchor(
             &parsed,
             &anchors,
-            intermediates,
-            now,
+            shown.intermediates,
+            shown.now,
             algorithms.all,
         )?;
         self.verify_name(&parsed)
     }
-}
 
-impl DaneVerifier {
     /// RFC 7672 §3.2.2: below a trust anchor, the certificate is for one of the names that led here.
     fn verify_name(&self, certificate: &ParsedCertificate<'_>) -> Result<(), rustls::Error> {
         let mut result = Err(no_match());
-        for name in &self.dane.names {
+        for name in &self.names {
             let Ok(name) = ServerName::try_from(name.as_str()) else { continue };
             result = verify_server_name(certificate, &name);
             if result.is_ok() {
