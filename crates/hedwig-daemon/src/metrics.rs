@@ -21,6 +21,7 @@ pub struct Metrics {
     recipients: Family<OutcomeLabel, Counter>,
     diagnoses: Family<DiagnosisLabel, Counter>,
     queue: Family<StateLabel, Gauge>,
+    owed: Gauge,
     quarantined: Gauge,
 }
 
@@ -53,7 +54,7 @@ impl Metrics {
         let recipients = Family::<OutcomeLabel, Counter>::default();
         let diagnoses = Family::<DiagnosisLabel, Counter>::default();
         let queue = Family::<StateLabel, Gauge>::default();
-        let quarantined = Gauge::default();
+        let (owed, quarantined) = (Gauge::default(), Gauge::default());
         let help = "Mails taken: on stable storage here, or at the next server";
         registry.register("mails_accepted", help, accepted.clone());
         let help = "Mails not taken, now or ever; whoever sent them was told";
@@ -64,6 +65,8 @@ impl Metrics {
         registry.register("diagnoses", help, diagnoses.clone());
         let help = "Recipients in the queue by state";
         registry.register("queue_recipients", help, queue.clone());
+        let help = "Mails whose senders are yet to be told what became of some recipients";
+        registry.register("reports_owed", help, owed.clone());
         let help = "Damaged places of the spool that were set aside since it was opened";
         registry.register("spool_quarantined", help, quarantined.clone());
         register(&mut registry);
@@ -74,6 +77,7 @@ impl Metrics {
             recipients,
             diagnoses,
             queue,
+            owed,
             quarantined,
         }
     }
@@ -87,7 +91,8 @@ impl Metrics {
         for (state, count) in counts.iter().filter(|(state, _)| !state.is_final()) {
             self.set_state(state, count);
         }
-        self.quarantined.set(i64::try_from(spool.quarantined()).unwrap_or(i64::MAX));
+        set(&self.owed, spool.untold().await?);
+        set(&self.quarantined, spool.quarantined());
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
@@ -108,7 +113,7 @@ impl Metrics {
 
     fn set_state(&self, state: State, count: u64) {
         let label = StateLabel { state: state_name(state) };
-        self.queue.get_or_create(&label).set(i64::try_from(count).unwrap_or(i64::MAX));
+        set(&self.queue.get_or_create(&label), count);
     }
 
     pub(crate) fn count_mail(&self, is_accepted: bool) {
@@ -120,4 +125,8 @@ impl Default for Metrics {
     fn default() -> Self {
         Self::new()
     }
+}
+
+fn set(gauge: &Gauge, count: u64) {
+    gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
 }
