@@ -1,5 +1,6 @@
 mod allowance;
 mod connection;
+mod conversation;
 mod failures;
 mod judge;
 mod listener;
