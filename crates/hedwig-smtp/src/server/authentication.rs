@@ -55,7 +55,7 @@ impl Session {
     /// How often the client could not prove who it says it is. A driver answers ever more slowly.
     #[must_use]
     pub fn authentication_failures(&self) -> usize {
-        self.authentication_failures
+        self.patience.authentication_failures()
     }
 
     /// Whether AUTH would be heard, as things are.
@@ -153,7 +153,7 @@ impl Session {
 
     fn fail(&mut self, fault: Fault) {
         if fault != Fault::Unavailable {
-            self.authentication_failures += 1;
+            self.patience.count_authentication_failure();
         }
         self.say(&match fault {
             Fault::Malformed => replies::malformed_response(),

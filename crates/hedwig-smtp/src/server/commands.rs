@@ -110,7 +110,7 @@ impl Session {
 
     /// Answers a command that brings no mail forward.
     fn waste(&mut self, reply: &Reply) {
-        self.count_wasted_command();
+        self.patience.count_wasted_command();
         self.say(reply);
     }
 
@@ -122,7 +122,7 @@ impl Session {
             let status = hedwig_envelope::Status::permanent(5, 1);
             return self.say(&Reply::with_status(500, status, text));
         }
-        self.count_wasted_command();
+        self.patience.count_wasted_command();
         // RFC 5321 §4.1.4: as if RSET had been said.
         self.transaction = None;
         let name = self.name_of_client(name);

@@ -69,7 +69,7 @@ impl Session {
                 return self.say(&replies::not_trusted());
             }
         };
-        self.count_wasted_command();
+        self.patience.count_wasted_command();
         let port = told.port.value().copied().unwrap_or(0);
         let client = told.address.map(|address| SocketAddr::new(address, port));
         self.peer = Arc::new(Peer {

@@ -19,6 +19,7 @@ mod event;
 mod forwarding;
 mod framing;
 mod options;
+mod patience;
 mod replies;
 #[cfg(feature = "tokio")]
 mod serve;

@@ -11,6 +11,7 @@ use super::{
     content::{ContentFault, DataReader},
     forwarding::Forwarding,
     framing::LineReader,
+    patience::Patience,
     replies,
 };
 use crate::{
@@ -32,12 +33,8 @@ pub struct Session {
     lines: LineReader,
     event: Option<Event>,
     output: BytesMut,
-    last_heard: Instant,
-    last_mail: Instant,
+    pub(super) patience: Patience,
     pub(super) buffered: usize,
-    errors: usize,
-    commands_without_mail: usize,
-    pub(super) authentication_failures: usize,
     pub(super) binding: Option<ChannelBinding>,
     pub(super) forwarding: Forwarding,
     /// When the session began, and what time of day it was then.
@@ -104,12 +101,8 @@ impl Session {
             lines: LineReader::default(),
             event: Some(Event::Question(connect)),
             output: BytesMut::new(),
-            last_heard: now,
-            last_mail: now,
+            patience: Patience::new(now),
             buffered: 0,
-            errors: 0,
-            commands_without_mail: 0,
-            authentication_failures: 0,
             binding: None,
             forwarding: Forwarding::Never,
             began: None,
@@ -130,7 +123,7 @@ impl Session {
     /// offered, for what is offered is a time of day (RFC 4865 §3).
     #[must_use]
     pub fn at_time(mut self, time: Timestamp) -> Self {
-        self.began = Some((self.last_heard, time));
+        self.began = Some((self.patience.last_heard(), time));
         self
     }
 
@@ -199,7 +192,7 @@ impl Session {
         self.binding = None;
         self.peer = Arc::new(Peer { tls: Some(description), ..Peer::new(self.peer.client) });
         self.state = State::Commands;
-        self.last_heard = now;
+        self.patience.hear(now);
         self.settle();
         Ok(())
     }
@@ -239,7 +232,7 @@ impl Session {
     /// The time of day when the client was last heard, if the caller has told one.
     pub(super) fn time_of_day(&self) -> Option<Timestamp> {
         let (began, time) = self.began?;
-        time.checked_add(self.last_heard.saturating_duration_since(began)).ok()
+        time.checked_add(self.patience.last_heard().saturating_duration_since(began)).ok()
     }
 
     pub(super) fn tell(&mut self, event: Event) {
@@ -253,7 +246,7 @@ impl Session {
 
     pub(super) fn say(&mut self, reply: &Reply) {
         if reply.code() >= 400 {
-            self.errors += 1;
+            self.patience.count_error();
         }
         reply::write(reply, &mut self.output);
     }
@@ -272,10 +265,6 @@ impl Session {
         self.transaction = None;
         self.state = State::Closed;
         self.event = Some(Event::Closed(reason));
-    }
-
-    pub(super) fn count_wasted_command(&mut self) {
-        self.commands_without_mail += 1;
     }
 
     /// Hands a whole content to the caller, who must answer for it.
@@ -297,9 +286,7 @@ impl Session {
     pub(super) fn conclude(&mut self, is_taken: bool) {
         self.transaction = None;
         if is_taken {
-            self.errors = 0;
-            self.commands_without_mail = 0;
-            self.last_mail = self.last_heard;
+            self.patience.renew();
         }
     }
 
@@ -315,13 +302,8 @@ impl Session {
         if !matches!(self.state, State::Commands) {
             return;
         }
-        let failures_max = self.options.authentication_failures_max;
-        let (reply, reason) = if self.authentication_failures >= failures_max.max(1) {
-            (replies::too_many_failures(), CloseReason::Misbehaved)
-        } else if self.errors > self.options.errors_max {
-            (replies::too_many_errors(), CloseReason::Misbehaved)
-        } else if self.commands_without_mail > self.options.commands_without_mail_max {
-            (replies::too_many_commands(), CloseReason::Misbehaved)
+        let (reply, reason) = if let Some(reply) = self.patience.last_word(&self.options) {
+            (reply, CloseReason::Misbehaved)
         } else if self.shutting_down && self.transaction.is_none() {
             (replies::shutting_down(), CloseReason::ShutDown)
         } else {
@@ -376,7 +358,7 @@ impl crate::Session for Session {
     type Event = Event;
 
     fn receive(&mut self, input: &mut BytesMut, now: Instant) {
-        self.last_heard = now;
+        self.patience.hear(now);
         while self.step(input) {}
         self.buffered = input.len();
     }
@@ -398,10 +380,7 @@ impl crate::Session for Session {
     fn poll_timeout(&self) -> Option<Instant> {
         match self.state {
             State::Asking(_) | State::Judging(_) | State::Closed => None,
-            _ => Some(
-                (self.last_heard + self.options.silence_max)
-                    .min(self.last_mail + self.options.connection_duration_max),
-            ),
+            _ => Some(self.patience.deadline(&self.options)),
         }
     }
 
