@@ -1,6 +1,6 @@
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use hedwig_envelope::{Envelope, Reply, Timestamp};
 
 use super::{
@@ -8,7 +8,7 @@ use super::{
     authentication::RESPONSE_BYTES_MAX,
     chunks::{Assembly, ChunkReader},
     commands::Ask,
-    content::{ContentFault, DataReader},
+    content::DataReader,
     forwarding::Forwarding,
     framing::LineReader,
     patience::Patience,
@@ -18,9 +18,6 @@ use crate::{
     Peer, Question, reply,
     sasl::{ChannelBinding, Exchange},
 };
-
-/// Room for so many bytes is made after DATA, where nobody knows how many will come.
-const CONTENT_BYTES_WANTED: usize = 16 * 1024;
 
 /// A server's side of one connection (RFC 5321, RFC 2033).
 #[derive(Debug)]
@@ -207,16 +204,6 @@ impl Session {
         self.settle();
     }
 
-    /// How many bytes the session waits for, when it knows; a driver makes room for them.
-    #[must_use]
-    pub fn bytes_wanted(&self) -> usize {
-        match &self.state {
-            State::Chunk(chunk, _) => chunk.left().saturating_sub(self.buffered),
-            State::Data(_) => CONTENT_BYTES_WANTED,
-            _ => 0,
-        }
-    }
-
     /// Who the client is.
     #[must_use]
     pub fn peer(&self) -> &Arc<Peer> {
@@ -265,22 +252,6 @@ impl Session {
         self.transaction = None;
         self.state = State::Closed;
         self.event = Some(Event::Closed(reason));
-    }
-
-    /// Hands a whole content to the caller, who must answer for it.
-    pub(super) fn deliver(&mut self, content: Bytes) {
-        // No state reads a content without a transaction.
-        let Some(transaction) = self.transaction.take() else { return };
-        let recipients = transaction.envelope.recipients.len();
-        self.state = State::Asking(Ask::Content { recipients });
-        self.event = Some(Event::Mail { envelope: transaction.envelope, content });
-    }
-
-    /// Refuses a content that was read to its end.
-    pub(super) fn refuse_content(&mut self, fault: ContentFault) {
-        let recipients = self.transaction.take().map_or(1, |t| t.envelope.recipients.len());
-        let reply = fault.reply();
-        (0..self.replies_due(recipients)).for_each(|_| self.say(&reply));
     }
 
     pub(super) fn conclude(&mut self, is_taken: bool) {

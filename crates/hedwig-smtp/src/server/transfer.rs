@@ -4,7 +4,7 @@ use bytes::Bytes;
 use hedwig_envelope::{Body, Reply};
 
 use super::{
-    CloseReason, LineEndings, NothingToAnswer, Session,
+    CloseReason, Event, LineEndings, NothingToAnswer, Session,
     chunks::{Assembly, ChunkReader},
     commands::Ask,
     content::{ContentFault, DataReader},
@@ -12,6 +12,9 @@ use super::{
     session::{AfterChunk, State, Transaction},
 };
 use crate::{Question, line_endings};
+
+/// Room for so many bytes is made after DATA, where nobody knows how many will come.
+const CONTENT_BYTES_WANTED: usize = 16 * 1024;
 
 /// How much of a content is here, and how much is said to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +46,16 @@ impl Session {
             }
             State::Commands if chunks.is_some() => Some(Incoming { held: so_far, announced: said }),
             _ => None,
+        }
+    }
+
+    /// How many bytes the session waits for, when it knows; a driver makes room for them.
+    #[must_use]
+    pub fn bytes_wanted(&self) -> usize {
+        match &self.state {
+            State::Chunk(chunk, _) => chunk.left().saturating_sub(self.buffered),
+            State::Data(_) => CONTENT_BYTES_WANTED,
+            _ => 0,
         }
     }
 
@@ -169,6 +182,22 @@ impl Session {
             Ok(content) => self.deliver(content),
             Err(fault) => self.refuse_content(fault),
         }
+    }
+
+    /// Hands a whole content to the caller, who must answer for it.
+    fn deliver(&mut self, content: Bytes) {
+        // No state reads a content without a transaction.
+        let Some(transaction) = self.transaction.take() else { return };
+        let recipients = transaction.envelope.recipients.len();
+        self.state = State::Asking(Ask::Content { recipients });
+        self.tell(Event::Mail { envelope: transaction.envelope, content });
+    }
+
+    /// Refuses a content that was read to its end.
+    fn refuse_content(&mut self, fault: ContentFault) {
+        let recipients = self.transaction.take().map_or(1, |t| t.envelope.recipients.len());
+        let reply = fault.reply();
+        (0..self.replies_due(recipients)).for_each(|_| self.say(&reply));
     }
 
     pub(super) fn read_data(&mut self) {
