@@ -8,7 +8,8 @@ use std::{
 
 use crate::common::{at, id, mail, outcome, seconds, states};
 use hedwig_envelope::{
-    BoxError, Mail, MailService, Outcome, Receipt, Refusal, RefusalKind, State, Timestamp, Verdict,
+    BoxError, Mail, MailId, MailService, Outcome, Receipt, Refusal, RefusalKind, State, Timestamp,
+    Verdict,
 };
 use hedwig_spool::{
     Clock, Courier, CourierOptions, CutThrough, Event, Filter, Owed, Schedule, Selection, Spool,
@@ -47,13 +48,23 @@ struct Running {
 
 impl Running {
     fn start(options: CourierOptions) -> Self {
-        let clock = Clock::of_tokio(at(0));
+        Self::by_clock(Clock::of_tokio(at(0)), options)
+    }
+
+    fn by_clock(clock: Clock, options: CourierOptions) -> Self {
         let spool = Spool::in_memory(SpoolOptions { clock, ..SpoolOptions::default() }).unwrap();
         let (service, calls) = asking();
         let (shutdown, stopped) = oneshot::channel();
         let courier = Courier::new(spool.clone(), service, options);
         let courier = tokio::spawn(courier.run(async { drop(stopped.await) }));
         Self { spool, calls, shutdown, courier }
+    }
+
+    /// With one mail, to one recipient.
+    async fn with_a_mail(options: CourierOptions) -> Self {
+        let running = Self::start(options);
+        running.spool.commit(mail(1, &["a@x.example"])).await.unwrap();
+        running
     }
 
     async fn answer(&mut self, answer: Result<Outcome, BoxError>) -> Mail {
@@ -71,6 +82,16 @@ impl Running {
         for _ in 0..50 {
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Whatever is tried for a while, this mail is not.
+    async fn assert_not_tried(&mut self, mail: MailId) {
+        let calm = tokio::time::timeout(seconds(20 * 60), async {
+            while let Some((other, _)) = self.calls.recv().await {
+                assert_ne!(other.id, mail, "it is still being tried");
+            }
+        });
+        assert!(calm.await.is_err());
     }
 
     async fn stop(self) {
@@ -102,8 +123,7 @@ async fn a_commit_wakes_the_courier_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_deferred_is_tried_again_when_it_is_due() {
-    let mut running = Running::start(plain());
-    running.spool.commit(mail(1, &["a@x.example"])).await.unwrap();
+    let mut running = Running::with_a_mail(plain()).await;
     running.answer(Ok(outcome(450, "Not now"))).await;
     running.answer(Ok(outcome(450, "Not yet"))).await;
     // A far due time is rounded up a little.
@@ -134,8 +154,7 @@ async fn an_error_of_the_service_defers_with_the_words_of_rescue() {
 
 #[tokio::test(start_paused = true)]
 async fn a_retry_after_is_respected() {
-    let mut running = Running::start(plain());
-    running.spool.commit(mail(1, &["a@x.example"])).await.unwrap();
+    let mut running = Running::with_a_mail(plain()).await;
     let refusal = Refusal::new(RefusalKind::TooMany, "Slower").retry_after(seconds(3600));
     running.answer(Err(refusal.into())).await;
     running.answer(ok()).await;
@@ -190,8 +209,7 @@ fn reporting() -> (CourierOptions, Events) {
 #[tokio::test(start_paused = true)]
 async fn a_refused_recipient_is_reported_in_the_same_commit() {
     let (options, events) = reporting();
-    let mut running = Running::start(options);
-    running.spool.commit(mail(1, &["a@x.example"])).await.unwrap();
+    let mut running = Running::with_a_mail(options).await;
     running.answer(Ok(outcome(550, "No such user"))).await;
     let report = running.answer(ok()).await;
     assert_eq!(report.id, id(101));
@@ -205,8 +223,7 @@ async fn a_refused_recipient_is_reported_in_the_same_commit() {
 async fn a_mail_past_its_expiry_is_given_up_and_reported_after_one_warning() {
     let (mut options, events) = reporting();
     options.schedule.expiry = Duration::from_hours(12);
-    let mut running = Running::start(options);
-    running.spool.commit(mail(1, &["a@x.example"])).await.unwrap();
+    let mut running = Running::with_a_mail(options).await;
     loop {
         let (tried, reply) = running.calls.recv().await.unwrap();
         if tried.id == id(1) {
@@ -230,8 +247,7 @@ async fn a_mail_past_its_expiry_is_given_up_and_reported_after_one_warning() {
 #[tokio::test(start_paused = true)]
 async fn what_an_operator_gives_up_fails_untried_and_is_reported() {
     let (options, events) = reporting();
-    let mut running = Running::start(options);
-    running.spool.commit(mail(1, &["a@x.example"])).await.unwrap();
+    let mut running = Running::with_a_mail(options).await;
     running.answer(Ok(outcome(450, "Not now"))).await;
     running.settle().await;
     assert_eq!(running.spool.fail(&Selection::ids([id(1)])).await.unwrap(), 1);
@@ -304,8 +320,7 @@ async fn shutdown_waits_for_what_is_under_way_and_begins_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_long_attempt_keeps_its_lease() {
-    let mut running = Running::start(plain());
-    running.spool.commit(mail(1, &["a@x.example"])).await.unwrap();
+    let mut running = Running::with_a_mail(plain()).await;
     let (_, reply) = running.calls.recv().await.unwrap();
     tokio::time::sleep(Duration::from_hours(2)).await;
     assert!(running.calls.try_recv().is_err(), "nobody else may have it");
@@ -359,29 +374,19 @@ async fn cut_through_falls_back_on_a_deferral_an_error_and_a_silence() {
 /// was being tried still is.
 #[tokio::test(start_paused = true)]
 async fn a_process_that_stood_still_lets_nothing_be_tried_twice_at_a_time() {
-    let clock = Clock::of_tokio(at(0));
-    let spool = Spool::in_memory(SpoolOptions { clock, ..SpoolOptions::default() }).unwrap();
-    let (service, mut calls) = asking();
-    let courier =
-        tokio::spawn(Courier::new(spool.clone(), service, plain()).run(std::future::pending()));
-    spool.commit(mail(1, &["a@x.example"])).await.unwrap();
-    let (first, _under_way) = calls.recv().await.unwrap();
+    let mut running = Running::with_a_mail(plain()).await;
+    let (first, _under_way) = running.calls.recv().await.unwrap();
     for (number, minutes) in [(2, 16), (3, 200)] {
         tokio::time::advance(seconds(minutes * 60)).await;
         // This comes first, before a lease can be extended.
-        spool.commit(mail(number, &["a@y.example"])).await.unwrap();
-        let now = spool.clock().now();
-        for lease in spool.claim(now, hedwig_spool::Claim::up_to(9)).await.unwrap().leases {
+        running.spool.commit(mail(number, &["a@y.example"])).await.unwrap();
+        let now = running.now();
+        for lease in running.spool.claim(now, hedwig_spool::Claim::up_to(9)).await.unwrap().leases {
             assert_ne!(lease.mail.id, first.id, "it is still being tried");
         }
-        let calm = tokio::time::timeout(seconds(20 * 60), async {
-            while let Some((other, _)) = calls.recv().await {
-                assert_ne!(other.id, first.id, "it is still being tried");
-            }
-        });
-        assert!(calm.await.is_err());
+        running.assert_not_tried(first.id).await;
     }
-    courier.abort();
+    running.courier.abort();
 }
 
 #[tokio::test(start_paused = true)]
@@ -392,22 +397,14 @@ async fn a_clock_that_is_set_lets_nothing_be_tried_twice_at_a_time() {
         let seconds = set.load(std::sync::atomic::Ordering::Relaxed);
         base.now().checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap()
     });
-    let spool = Spool::in_memory(SpoolOptions { clock, ..SpoolOptions::default() }).unwrap();
-    let (service, mut calls) = asking();
-    let courier =
-        tokio::spawn(Courier::new(spool.clone(), service, plain()).run(std::future::pending()));
-    spool.commit(mail(1, &["a@x.example"])).await.unwrap();
-    let (first, _under_way) = calls.recv().await.unwrap();
+    let mut running = Running::by_clock(clock, plain());
+    running.spool.commit(mail(1, &["a@x.example"])).await.unwrap();
+    let (first, _under_way) = running.calls.recv().await.unwrap();
     for hours in [30, -30] {
         ahead.store(hours * 3600, std::sync::atomic::Ordering::Relaxed);
         // Something comes, so that the courier looks what is due.
-        spool.commit(mail(hours.unsigned_abs().into(), &["a@y.example"])).await.unwrap();
-        let calm = tokio::time::timeout(seconds(20 * 60), async {
-            while let Some((other, _)) = calls.recv().await {
-                assert_ne!(other.id, first.id, "it is still being tried");
-            }
-        });
-        assert!(calm.await.is_err());
+        running.spool.commit(mail(hours.unsigned_abs().into(), &["a@y.example"])).await.unwrap();
+        running.assert_not_tried(first.id).await;
     }
-    courier.abort();
+    running.courier.abort();
 }
