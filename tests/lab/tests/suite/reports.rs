@@ -55,6 +55,21 @@ async fn world_of(
     World::with_receiver(&program, domains, without_dsn().await?, change).await
 }
 
+/// With these settings of the postoffice's `[delivery]`.
+fn delivering(mut options: HouseOptions, settings: &[(&str, &str)]) -> HouseOptions {
+    for (name, value) in settings {
+        options.postoffice = options.postoffice.set(Half::Postoffice, "delivery", name, value);
+    }
+    options
+}
+
+/// Knows nobody whose name begins with "no".
+fn nobody_of_that_name(step: &Step<'_>) -> Option<Reply> {
+    let recipient = step.recipient().filter(|recipient| recipient.starts_with("no"))?;
+    let text = format!("No such user {recipient}");
+    Some(Reply::with_status(550, Status::permanent(1, 1), text))
+}
+
 async fn without_dsn() -> Result<Receiver> {
     let address = SocketAddr::from((loopback_address(), 0));
     Receiver::start_with(address, |options| hedwig_smtp::ServerOptions { dsn: false, ..options })
@@ -180,13 +195,8 @@ async fn delivery_into_a_maildir_is_reported_as_delivered() -> Result<()> {
 
 #[tokio::test]
 async fn a_delay_is_told_once_and_then_that_time_ran_out() -> Result<()> {
-    let world = world(|mut options| {
-        let postoffice =
-            options.postoffice.set(Half::Postoffice, "delivery", "delay_warning", "1s");
-        options.postoffice = postoffice.set(Half::Postoffice, "delivery", "expiry", "4s");
-        options
-    })
-    .await?;
+    let settings = [("delay_warning", "1s"), ("expiry", "4s")];
+    let world = world(|options| delivering(options, &settings)).await?;
     world.receiver.script(|step| {
         let refused = step.recipient()? == "bob@126.com";
         refused.then(|| Reply::with_status(452, Status::transient(2, 2), "Over quota"))
@@ -256,14 +266,7 @@ async fn a_failed_utf8_address_is_reported_in_utf8() -> Result<()> {
 #[tokio::test]
 async fn of_what_ended_together_there_is_one_report_for_all() -> Result<()> {
     let world = world(|options| options).await?;
-    world.receiver.script(|step| match step {
-        Step::Question(_) => {
-            let recipient = step.recipient().filter(|recipient| recipient.starts_with("no"))?;
-            let text = format!("No such user {recipient}");
-            Some(Reply::with_status(550, Status::permanent(1, 1), text))
-        }
-        Step::Mail(_) => None,
-    });
+    world.receiver.script(nobody_of_that_name);
     let recipients: Vec<_> = ["no1@126.com", "yes@126.com", "no2@126.com", "no3@126.com"]
         .map(|address| (address, if address == "no3@126.com" { "NEVER" } else { "FAILURE" }, None))
         .to_vec();
@@ -282,14 +285,7 @@ async fn of_what_ended_together_there_is_one_report_for_all() -> Result<()> {
 async fn one_report_tells_of_recipients_at_different_domains() -> Result<()> {
     let domains = ["126.com", "163.com", "qq.com"];
     let world = world_of(&domains, |options| options).await?;
-    world.receiver.script(|step| match step {
-        Step::Question(_) => {
-            let recipient = step.recipient().filter(|recipient| recipient.starts_with("no"))?;
-            let text = format!("No such user {recipient}");
-            Some(Reply::with_status(550, Status::permanent(1, 1), text))
-        }
-        Step::Mail(_) => None,
-    });
+    world.receiver.script(nobody_of_that_name);
     let recipients: Vec<_> =
         ["no1@126.com", "yes@163.com", "no2@qq.com", "no3@163.com", "no4@qq.com"]
             .map(|address| {
@@ -328,13 +324,9 @@ async fn one_report_tells_of_recipients_at_different_domains() -> Result<()> {
 
 #[tokio::test]
 async fn what_ends_later_at_another_domain_is_told_later() -> Result<()> {
-    let world = world_of(&["126.com", "163.com"], |mut options| {
-        let postoffice =
-            options.postoffice.set(Half::Postoffice, "delivery", "reports_gathered", "1s");
-        options.postoffice = postoffice.set(Half::Postoffice, "delivery", "expiry", "6s");
-        options
-    })
-    .await?;
+    let settings = [("reports_gathered", "1s"), ("expiry", "6s")];
+    let change = |options| delivering(options, &settings);
+    let world = world_of(&["126.com", "163.com"], change).await?;
     world.receiver.script(|step| {
         let (code, status) = match step.recipient()? {
             "bob@126.com" => (550, Status::permanent(1, 1)),
