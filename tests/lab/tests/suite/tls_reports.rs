@@ -10,8 +10,8 @@ use std::{
 
 use hedwig_envelope::Timestamp;
 use hedwig_lab::{
-    Client, DaemonOptions, Half, PolicyWeb, Postfix, PostfixOptions, Process, Program, Receiver,
-    Result, SENDER, Submission, World, dkim, loopback_address, write_certificate,
+    Client, Daemon, DaemonOptions, Half, PolicyWeb, Postfix, PostfixOptions, Process, Program,
+    Receiver, Result, SENDER, Submission, World, dkim, loopback_address, write_certificate,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -49,6 +49,16 @@ fn reporting(mut postoffice: DaemonOptions) -> DaemonOptions {
         postoffice = postoffice.set(Half::Postoffice, "tlsrpt", key, value);
     }
     postoffice
+}
+
+/// Stops the postoffice when it has noted that the day's reports left: they may be there before that.
+async fn stop_after_the_day(postoffice: &mut Daemon) -> Result<()> {
+    let is_noted = |line: &str| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        (line["message"] == "TLS reports").then_some(())
+    };
+    postoffice.process().find_in_log(is_noted).await?;
+    postoffice.stop().await
 }
 
 #[tokio::test]
@@ -91,7 +101,7 @@ async fn a_days_report_is_signed_and_sent_after_it_and_is_not_itself_counted() -
     assert_eq!(failures[0]["result-type"], "starttls-not-supported");
     assert_eq!(failures[0]["receiving-ip"], world.receiver.address().ip().to_string());
 
-    world.house.postoffice.stop().await?;
+    stop_after_the_day(&mut world.house.postoffice).await?;
     let state: Value = serde_json::from_slice(&std::fs::read(&file)?)?;
     assert_eq!(state["days"], json!({}), "the day is done, and its report begins no other");
     Ok(())
@@ -192,7 +202,7 @@ async fn sessions_under_mta_sts_are_counted_as_successes_and_failures_and_posted
         assert_eq!(told["summary"]["total-failure-session-count"], summary.1, "{posted:#}");
         assert_eq!(told["failure-details"][0]["result-type"], failure, "{posted:#}");
     }
-    world.house.postoffice.stop().await?;
+    stop_after_the_day(&mut world.house.postoffice).await?;
     let state: Value = serde_json::from_slice(&fs::read(&file)?)?;
     assert_eq!(state["days"], json!({}), "both reports left");
     Ok(())
