@@ -30,6 +30,9 @@ use crate::{
     under_way::{Interrupted, UnderWay},
 };
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, SpoolError>>;
 
 /// What the engine is asked.
