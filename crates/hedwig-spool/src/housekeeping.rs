@@ -5,6 +5,8 @@
 //! present state, and the segment goes. That happens only when more of the log is dead than alive, so
 //! at most one byte is copied for each that is freed. A segment in which nothing lives goes at once.
 
+use std::time::Duration;
+
 use hedwig_envelope::Timestamp;
 
 use crate::{
@@ -21,6 +23,10 @@ const STEP_MAILS: usize = 256;
 const STEP_BYTES: usize = 1 << 20;
 /// How many pages of the index one step may give back.
 const STEP_PAGES: u32 = 1024;
+
+/// How long a finished mail is remembered at the most while the disk is full: no history shall keep mail out. Its
+/// key is needed for as long as whoever handed it over may do so again for want of an answer.
+const RETENTION_WITHOUT_ROOM: Duration = Duration::from_hours(1);
 
 /// How far the cleaning of a segment has come.
 pub(crate) struct Compaction {
@@ -68,7 +74,11 @@ impl Engine {
     }
 
     fn retained_from(&self) -> Timestamp {
-        self.now.checked_sub(self.options.retention).unwrap_or(Timestamp::MIN)
+        let mut retention = self.options.retention;
+        if self.reserve.is_given() {
+            retention = retention.min(RETENTION_WITHOUT_ROOM);
+        }
+        self.now.checked_sub(retention).unwrap_or(Timestamp::MIN)
     }
 
     fn is_mostly_dead(&self) -> bool {

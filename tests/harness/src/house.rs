@@ -9,8 +9,8 @@ use tokio::time::timeout;
 
 use crate::{clock::FakeClock, disk::SmallDisk, proxy::Proxy, servers::Servers};
 
-/// Enough for what waits, and soon full.
-const DISK_MEBIBYTES: u32 = 256;
+/// Enough for all that comes and for what is remembered of it, and soon full.
+const DISK_MEBIBYTES: u32 = 768;
 /// Mails are given up soon, but not so soon that a clock that is set ends a report.
 const EXPIRY: &str = "2m";
 /// For how long what a sender is to be told is gathered.

@@ -10,7 +10,7 @@ use crate::common::{
     life::{Life, letter},
     outcome,
 };
-use hedwig_envelope::{Refusal, RefusalKind, State};
+use hedwig_envelope::{MailId, Refusal, RefusalKind, State};
 use hedwig_spool::{
     Filter, Selection, Spool, SpoolError, SpoolOptions,
     disk::{Kept, SimulatedDisk},
@@ -39,11 +39,16 @@ fn open(disk: &SimulatedDisk, seconds: &Arc<AtomicI64>) -> Spool {
 impl Scene {
     /// Takes mail until the disk is full.
     async fn full() -> Self {
+        Self::full_of(|number| if number % 10 == 0 { 12_000 } else { 3000 }).await
+    }
+
+    /// The same, with contents of these lengths.
+    async fn full_of(bytes: impl Fn(u128) -> usize) -> Self {
         let (disk, seconds) = (SimulatedDisk::new(), Arc::new(AtomicI64::new(0)));
         disk.resize(DISK_BYTES);
         let spool = open(&disk, &seconds);
         for taken in 0.. {
-            match spool.commit(letter(taken, if taken % 10 == 0 { 12_000 } else { 3000 })).await {
+            match spool.commit(letter(taken, bytes(taken))).await {
                 Ok(_) => {}
                 Err(SpoolError::NoSpace(_)) => return Self { disk, seconds, spool, taken },
                 Err(error) => panic!("{error}"),
@@ -57,6 +62,19 @@ impl Scene {
             let error = self.spool.commit(letter(9_000, bytes)).await.unwrap_err();
             assert_eq!(Refusal::from(error).kind, RefusalKind::NoSpace);
         }
+    }
+
+    /// Delivers what is due, in one moment; tells what could be settled.
+    async fn settle_while_there_is_room(&self) -> Vec<MailId> {
+        let mut settled = Vec::new();
+        for lease in claim(&self.spool, self.spool.clock().now()).await {
+            match self.spool.finish(&lease, vec![done()], None, vec![]).await {
+                Ok(()) => settled.push(lease.mail.id),
+                Err(SpoolError::NoSpace(_)) => self.spool.give_back(lease).await.unwrap(),
+                Err(error) => panic!("{error}"),
+            }
+        }
+        settled
     }
 
     /// Delivers what is due, one after the other, and every fifth time reports a failure.
@@ -115,6 +133,28 @@ async fn while_the_reserve_is_given_up_settlements_go_and_new_mail_does_not() {
     scene.spool.counts().await.unwrap();
     scene.seconds.fetch_add(2, Ordering::Relaxed);
     scene.spool.commit(letter(9_001, 3000)).await.unwrap();
+}
+
+#[tokio::test]
+async fn where_finished_mails_leave_no_room_they_are_remembered_for_an_hour_and_no_longer() {
+    let scene = Scene::full_of(|_| 10).await;
+    let spool = &scene.spool;
+    let first = scene.settle_while_there_is_room().await;
+    assert!((first.len() as u128) < scene.taken, "all {} had room", scene.taken);
+    let is_known = async || spool.show(first[0]).await.unwrap().is_some();
+    scene.seconds.fetch_add(3500, Ordering::Relaxed);
+    scene.assert_refuses().await;
+    assert!(is_known().await, "an hour is not over");
+    let mut settled = first.len() as u128;
+    for _ in 0..5 {
+        scene.seconds.fetch_add(3700, Ordering::Relaxed);
+        // The spool tidies up behind each question.
+        spool.counts().await.unwrap();
+        settled += scene.settle_while_there_is_room().await.len() as u128;
+    }
+    assert_eq!(settled, scene.taken);
+    assert!(!is_known().await);
+    spool.commit(letter(9_001, 10)).await.unwrap();
 }
 
 #[tokio::test]
