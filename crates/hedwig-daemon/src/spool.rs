@@ -27,7 +27,7 @@ pub const fn directory(default: &'static str) -> Setting {
 
 /// The setting for how long finished mails stay visible.
 pub static RETENTION: Setting = Setting::text("spool", "retention", "SPAN")
-    .help("How long a finished mail stays visible, and its idempotency key known; an hour while the disk is full")
+    .help("How long a finished mail stays visible, and its idempotency key known; an hour while the queue fills its disk")
     .default("7d");
 
 /// The spool's directory under any daemon's default: for look-ups.

@@ -105,6 +105,8 @@ pub(crate) struct Engine {
     pub(crate) tellings: Tellings,
     pub(crate) paces: Arc<Paces>,
     pub(crate) reserve: Reserve,
+    /// The size of the disk.
+    pub(crate) disk_bytes: u64,
 }
 
 /// What is written together.

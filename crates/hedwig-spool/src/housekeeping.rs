@@ -24,9 +24,11 @@ const STEP_BYTES: usize = 1 << 20;
 /// How many pages of the index one step may give back.
 const STEP_PAGES: u32 = 1024;
 
-/// How long a finished mail is remembered at the most while the disk is full: no history shall keep mail out. Its
+/// How long a finished mail is remembered at the most while the spool has filled its disk: no history shall keep mail out. Its
 /// key is needed for as long as whoever handed it over may do so again for want of an answer.
 const RETENTION_WITHOUT_ROOM: Duration = Duration::from_hours(1);
+/// A log that takes more than this part of the disk, with an index about as long, is what filled it.
+const SHARE_OF_DISK: u64 = 4;
 
 /// How far the cleaning of a segment has come.
 pub(crate) struct Compaction {
@@ -75,7 +77,8 @@ impl Engine {
 
     fn retained_from(&self) -> Timestamp {
         let mut retention = self.options.retention;
-        if self.reserve.is_given() {
+        // What others filled a disk with is not made up for by forgetting.
+        if self.reserve.is_given() && self.log_bytes() > self.disk_bytes / SHARE_OF_DISK {
             retention = retention.min(RETENTION_WITHOUT_ROOM);
         }
         self.now.checked_sub(retention).unwrap_or(Timestamp::MIN)
@@ -88,8 +91,11 @@ impl Engine {
 
     /// How much of the log nobody needs.
     pub(crate) fn dead_bytes(&self) -> u64 {
-        let total: u64 = self.log.segments().values().sum();
-        total.saturating_sub(self.index.live_bytes())
+        self.log_bytes().saturating_sub(self.index.live_bytes())
+    }
+
+    fn log_bytes(&self) -> u64 {
+        self.log.segments().values().sum()
     }
 
     fn compact(&mut self, oldest: u32) -> Result<bool, SpoolError> {

@@ -7,8 +7,8 @@ use crate::Clock;
 pub struct SpoolOptions {
     /// Which recipients of a mail are tried together.
     pub grouping: Grouping,
-    /// How long a finished mail stays visible and its idempotency key known; while the disk is full, no longer
-    /// than an hour.
+    /// How long a finished mail stays visible and its idempotency key known; no longer than an
+    /// hour while the spool itself has filled its disk.
     pub retention: Duration,
     /// How long a lease holds unless it is extended.
     pub lease: Duration,

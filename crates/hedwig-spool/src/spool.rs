@@ -155,6 +155,7 @@ impl Spool {
             tellings: Tellings::default(),
             paces: paces.clone(),
             reserve,
+            disk_bytes: capacity,
         };
         engine.record_interrupted();
         let driver = drive(engine)?;
