@@ -42,8 +42,8 @@ impl Way {
                 for (key, value) in [
                     ("connections_per_client", &*CONNECTIONS_MAX.to_string()),
                     // smtp-source tells no size and writes to one connection after the other: it would wait for
-                    // itself where contents wait for memory.
-                    ("content_memory", "700M"),
+                    // itself where contents wait for memory. A fourth is for those up to 1 MiB.
+                    ("content_memory", "2500M"),
                 ] {
                     options.mailman = options.mailman.set(Half::Mailman, "smtp", key, value);
                 }
