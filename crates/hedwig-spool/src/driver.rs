@@ -5,6 +5,7 @@ use std::{
     fs::File,
     sync::{Mutex, MutexGuard, PoisonError, mpsc},
     thread::JoinHandle,
+    time::Duration,
 };
 
 use hedwig_envelope::Timestamp;
@@ -17,6 +18,8 @@ use crate::{
 /// How much one batch takes at most.
 const BATCH_REQUESTS_MAX: usize = 1024;
 const BATCH_BYTES_MAX: usize = 16 << 20;
+/// For how long nothing is asked before the index saves.
+const SAVE_AFTER: Duration = Duration::from_millis(50);
 
 pub(crate) enum Driver {
     Thread(Mutex<Option<Committer>>),
@@ -64,6 +67,7 @@ impl Driver {
                 let engine = engine.as_mut().ok_or(SpoolError::Closed)?;
                 engine.handle([request], now);
                 while engine.keep_house() {}
+                engine.save();
                 Ok(())
             }
         }
@@ -106,7 +110,7 @@ fn work(mut engine: Engine, receiver: &mpsc::Receiver<(Timestamp, Request)>) {
         let first = match receiver.try_recv() {
             Ok(first) => Some(first),
             Err(mpsc::TryRecvError::Empty) if more => None,
-            Err(_) => match receiver.recv() {
+            Err(_) => match wait(&mut engine, receiver) {
                 Ok(first) => Some(first),
                 Err(mpsc::RecvError) => return engine.close(),
             },
@@ -124,6 +128,18 @@ fn work(mut engine: Engine, receiver: &mpsc::Receiver<(Timestamp, Request)>) {
         }
         more = engine.keep_house();
     }
+}
+
+/// Waits for a request, and lets the engine save when none comes for a moment.
+fn wait<T>(engine: &mut Engine, receiver: &mpsc::Receiver<T>) -> Result<T, mpsc::RecvError> {
+    if engine.is_unsaved() {
+        match receiver.recv_timeout(SAVE_AFTER) {
+            Err(mpsc::RecvTimeoutError::Timeout) => engine.save(),
+            Err(mpsc::RecvTimeoutError::Disconnected) => return Err(mpsc::RecvError),
+            Ok(request) => return Ok(request),
+        }
+    }
+    receiver.recv()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -170,7 +170,11 @@ impl Engine {
         self.write(work, mails);
         if !asks.is_empty() {
             self.index.begin_reading();
-            asks.into_iter().for_each(|ask| ask(self));
+            for ask in asks {
+                ask(self);
+                // What the next is told must not be older than what was promised.
+                self.check_open();
+            }
             self.end_reading();
         }
         self.quarantined.store(self.log.quarantined(), Ordering::Relaxed);
@@ -178,6 +182,24 @@ impl Engine {
 
     pub(crate) fn end_reading(&mut self) {
         if let Err(error) = self.index.end_reading() {
+            self.index_failed(error);
+        }
+    }
+
+    fn check_open(&mut self) {
+        if let Err(error) = self.index.check_open() {
+            self.index_failed(error);
+        }
+    }
+
+    /// Whether there is something to save.
+    pub(crate) fn is_unsaved(&self) -> bool {
+        self.index.is_unsaved()
+    }
+
+    /// Lets the index save what it has taken over.
+    pub(crate) fn save(&mut self) {
+        if let Err(error) = self.index.save() {
             self.index_failed(error);
         }
     }
@@ -366,11 +388,13 @@ impl Engine {
                 }
             }
         }
-        self.index.commit(end)
+        self.index.read_up_to(end);
+        Ok(())
     }
 
     /// Ends the engine, and leaves its index so that it will be believed.
-    pub(crate) fn close(self) {
+    pub(crate) fn close(mut self) {
+        self.save();
         if !matches!(self.standing, Standing::Lost(_)) {
             self.index.close(self.index_path.as_deref());
         }

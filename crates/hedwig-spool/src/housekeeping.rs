@@ -61,6 +61,8 @@ impl Engine {
         let is_last = self.log.segments().len() == 1;
         if !is_last && !self.log.is_active(oldest) && self.index.mails_in(oldest) == 0 {
             self.compaction = None;
+            // Or the index in the file would lead there.
+            self.index.save()?;
             self.log.unlink_oldest()?;
             return Ok(true);
         }
@@ -177,7 +179,7 @@ impl Engine {
             end = Position { segment: at.segment, offset: at.offset + bytes };
             self.index.apply(*at, &Change::Mail { record, bytes })?;
         }
-        self.index.commit(end)?;
+        self.index.read_up_to(end);
         Ok(())
     }
 }

@@ -297,7 +297,8 @@ pub(crate) fn replay(
                 }
             }
         }
-        index.commit(upto.max(index.position()))?;
+        index.read_up_to(upto.max(index.position()));
+        index.save()?;
         finished(index.take_finished());
     }
     Ok(())

@@ -84,12 +84,12 @@ impl Engine {
     }
 
     fn fall_behind(&mut self, error: SpoolError) {
-        if error.is_no_space() {
-            self.make_room();
-        }
         if let Err(error) = self.index.roll_back() {
             // It is taken back once more before it reads on.
             tracing::debug!(%error, "the index cannot be read either");
+        }
+        if error.is_no_space() {
+            self.make_room();
         }
         self.standing = Standing::behind(error, self.now);
     }
@@ -198,8 +198,12 @@ mod tests {
         ReversePath, State,
     };
 
+    use tokio::sync::oneshot;
+
     use super::*;
-    use crate::{Claim, Clock, Filter, Selection, Spool, SpoolOptions, disk::SimulatedDisk};
+    use crate::{
+        Claim, Clock, Filter, Selection, Spool, SpoolOptions, disk::SimulatedDisk, engine::Request,
+    };
 
     struct Scene {
         disk: SimulatedDisk,
@@ -346,6 +350,35 @@ mod tests {
         scene.make_room().await;
         assert_eq!(spool.drop(&Selection::All).await.unwrap(), all);
         assert_eq!(spool.counts().await.unwrap().waiting(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_index_that_lost_what_it_had_not_saved_reads_it_again() {
+        let scene = Scene::new();
+        let spool = &scene.spool;
+        let mails = [2, 3].map(mail);
+        let ids = mails.each_ref().map(|mail| mail.id);
+        let mut prepared = Vec::new();
+        for mail in mails {
+            prepared.push(Box::new(spool.prepare(mail).await.unwrap()));
+        }
+        let batches = move |engine: &mut Engine| {
+            for prepared in prepared {
+                let (reply, mut replied) = oneshot::channel();
+                engine.handle([Request::Commit { prepared, reply }], at(0));
+                assert!(matches!(replied.try_recv(), Ok(Ok(_))));
+            }
+            assert!(engine.is_unsaved());
+            engine.index.lose_transaction();
+        };
+        spool.ask(batches).await.unwrap();
+        assert!(spool.show(ids[0]).await.is_err(), "it is known, but not to the index");
+        assert!(spool.claim(at(0), Claim::up_to(1)).await.is_err());
+        scene.seconds.fetch_add(2, Ordering::Relaxed);
+        for id in ids {
+            assert!(spool.show(id).await.unwrap().is_some());
+        }
+        assert_eq!(spool.claim(at(2), Claim::up_to(5)).await.unwrap().leases.len(), 2);
     }
 
     #[tokio::test]

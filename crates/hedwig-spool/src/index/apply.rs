@@ -22,66 +22,9 @@ pub(crate) enum Change<'a> {
 }
 
 impl Index {
-    /// Begins a transaction: what is applied until [`commit`](Self::commit) counts as a whole.
-    pub(crate) fn begin(&mut self) -> Result<()> {
-        self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([]).map(drop)
-    }
-
-    /// Lets what is read until [`end_reading`](Self::end_reading) be read in one transaction: each by itself
-    /// would lock and unlock the file.
-    pub(crate) fn begin_reading(&self) {
-        // Without it, they do that.
-        let _ = self.connection.prepare_cached("BEGIN").and_then(|mut begin| begin.execute([]));
-    }
-
-    pub(crate) fn end_reading(&self) -> Result<()> {
-        if self.connection.is_autocommit() {
-            return Ok(());
-        }
-        self.connection.prepare_cached("ROLLBACK")?.execute([]).map(drop)
-    }
-
-    /// Ends a transaction, with the log read up to this position.
-    pub(crate) fn commit(&mut self, position: Position) -> Result<()> {
-        self.position = position;
-        self.homes_changed.sort_unstable();
-        self.homes_changed.dedup();
-        for number in std::mem::take(&mut self.homes_changed) {
-            let mails = self.mails_in(number);
-            if mails == 0 {
-                self.homes.remove(&number);
-                self.connection
-                    .prepare_cached("DELETE FROM segment WHERE number = ?1")?
-                    .execute([number])?;
-            } else {
-                self.connection
-                    .prepare_cached("INSERT OR REPLACE INTO segment VALUES (?1, ?2)")?
-                    .execute((number, mails as i64))?;
-            }
-        }
-        // Eight numbers always have a text.
-        let counts = serde_json::to_string(&self.counts.0).unwrap_or_default();
-        self.connection
-            .prepare_cached(
-                "UPDATE meta SET segment = ?1, offset = ?2, counts = ?3, live_bytes = ?4",
-            )?
-            .execute((position.segment, position.offset as i64, counts, self.live_bytes as i64))?;
-        self.connection.prepare_cached("COMMIT")?.execute([]).map(drop)
-    }
-
-    /// Takes back a transaction that failed: the index is again what it was before.
-    pub(crate) fn roll_back(&mut self) -> Result<()> {
-        if !self.connection.is_autocommit() {
-            self.connection.execute_batch("ROLLBACK")?;
-        }
-        self.homes_changed.clear();
-        self.finished.clear();
-        self.show_leased_again();
-        self.load_totals()
-    }
-
     /// Takes over what a record says; tells how many recipients an operator's action changed.
     pub(crate) fn apply(&mut self, at: Position, change: &Change<'_>) -> Result<u64> {
+        self.unsaved += 1;
         match change {
             Change::Mail { record, bytes } => self.apply_mail(at, record, *bytes).map(|()| 0),
             Change::Settlement(settlement) => self.apply_settlement(settlement).map(|()| 0),
@@ -310,7 +253,7 @@ impl Index {
             self.live_bytes = self.live_bytes.saturating_sub(row.live_bytes());
             self.home(row.position.segment, -1);
         }
-        self.commit(self.position)?;
+        self.unsaved += rows.len();
         Ok(rows.len())
     }
 

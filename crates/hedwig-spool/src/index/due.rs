@@ -234,8 +234,9 @@ impl Index {
                 )?
                 .execute((mail.to_bytes(), number, put_off(*until)))?;
         }
+        self.unsaved += units.len();
         self.show_leased_again();
-        self.commit(self.position)
+        Ok(())
     }
 
     fn next_rank(&self, after: i64) -> Result<Option<i64>> {

@@ -10,6 +10,7 @@ mod pace;
 mod query;
 mod seal;
 mod search;
+mod transaction;
 mod untold;
 
 use std::{
@@ -32,6 +33,7 @@ pub(crate) use search::Search;
 
 use crate::{Counts, log::Position, owner::hand_over};
 use due::Cursor;
+use transaction::{CHANGES_MAX, CHANGES_MAX_SMALL};
 
 const SCHEMA: &str = "
     CREATE TABLE meta (
@@ -74,6 +76,11 @@ pub(crate) struct Index {
     connection: Connection,
     attempts_kept_max: usize,
     position: Position,
+    /// Whether a transaction is open in which something was taken over, and how many changes that is.
+    is_open: bool,
+    unsaved: usize,
+    /// How many may become one transaction.
+    changes_max: usize,
     counts: Counts,
     /// How many bytes of the log something still needs.
     live_bytes: u64,
@@ -106,9 +113,6 @@ impl Index {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "NORMAL")?;
         connection.pragma_update(None, "wal_autocheckpoint", WAITING_PAGES)?;
-        if path.is_some_and(is_on_small_disk) {
-            take_little(&connection)?;
-        }
         connection.pragma_update(None, "cache_size", -8000)?;
         // Without it, each new value for a statement over a partial index has it prepared anew.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
@@ -116,6 +120,9 @@ impl Index {
             connection,
             attempts_kept_max,
             position: Position::default(),
+            is_open: false,
+            unsaved: 0,
+            changes_max: CHANGES_MAX,
             counts: Counts::default(),
             live_bytes: 0,
             homes: BTreeMap::new(),
@@ -125,6 +132,9 @@ impl Index {
             leased_up_to: HashMap::new(),
             untold_sooner: false,
         };
+        if path.is_some_and(is_on_small_disk) {
+            index.take_little()?;
+        }
         index.load(spool)?;
         Ok(index)
     }
@@ -168,10 +178,18 @@ impl Index {
     }
 
     /// Gives back the room that what is yet to be moved into it takes, and takes less from now on.
-    pub(crate) fn shrink(&self) -> Result<()> {
-        take_little(&self.connection)?;
+    pub(crate) fn shrink(&mut self) -> Result<()> {
+        self.save()?;
+        self.take_little()?;
         let shrink = "PRAGMA wal_checkpoint(TRUNCATE)";
         self.connection.query_row(shrink, [], |_| Ok(()))
+    }
+
+    /// Lets little wait beside it, and the file that held more give it back.
+    fn take_little(&mut self) -> Result<()> {
+        self.changes_max = CHANGES_MAX_SMALL;
+        self.connection.pragma_update(None, "wal_autocheckpoint", WAITING_PAGES_SMALL)?;
+        self.connection.pragma_update(None, "journal_size_limit", WAITING_PAGES_SMALL * 4096)
     }
 
     /// How far it has read.
@@ -226,12 +244,6 @@ impl Index {
     }
 }
 
-/// Lets little wait beside the index, and the file that held more give it back.
-fn take_little(connection: &Connection) -> Result<()> {
-    connection.pragma_update(None, "wal_autocheckpoint", WAITING_PAGES_SMALL)?;
-    connection.pragma_update(None, "journal_size_limit", WAITING_PAGES_SMALL * 4096)
-}
-
 fn is_on_small_disk(index: &Path) -> bool {
     let directory = index.parent().unwrap_or(Path::new("."));
     // Where that cannot be told there is nothing to be done.
@@ -266,6 +278,11 @@ impl Index {
         let pages: i64 = if full { 1 } else { 1 << 30 };
         // SQLite allows no fewer than there are.
         self.connection.pragma_update(None, "max_page_count", pages).unwrap();
+    }
+
+    /// Does what SQLite does after some errors: takes back what was not saved.
+    pub(crate) fn lose_transaction(&self) {
+        self.connection.execute_batch("ROLLBACK").unwrap();
     }
 
     /// Takes a table away.

@@ -11,13 +11,14 @@ impl Index {
         for text in saved {
             self.connection.prepare_cached("INSERT INTO pace VALUES (?1)")?.execute([text])?;
         }
-        self.commit(self.position)
+        self.save()
     }
 
     /// What was kept. It is flushed away before it is told, so that a power cut cannot bring it back when it
     /// is old: a rate would be spent twice.
     pub(crate) fn take_paces(&mut self) -> Result<Vec<String>> {
         self.end_reading()?;
+        self.save()?;
         let saved: Vec<String> = {
             let mut statement = self.connection.prepare("SELECT saved FROM pace")?;
             let rows = statement.query_map([], |row| row.get(0))?;

@@ -255,7 +255,7 @@ async fn the_spool_of_a_killed_process_opens_on_a_full_real_file_system_and_drai
     const MAILS: u128 = 3000;
     let seconds = Arc::new(AtomicI64::new(0));
     let options = || SpoolOptions {
-        reserve_bytes: 4 << 20,
+        reserve_bytes: 8 << 20,
         doubtful_log_bytes_max: SpoolOptions::default().doubtful_log_bytes_max,
         segment_bytes_max: 64 << 20,
         ..Life::KEEPING.options(&seconds)
@@ -266,12 +266,15 @@ async fn the_spool_of_a_killed_process_opens_on_a_full_real_file_system_and_drai
         spool.commit(letter(number, 2000)).await.unwrap();
     }
     let tried = spool.claim(at(0), hedwig_spool::Claim::up_to(7)).await.unwrap().leases.len();
+    // What a kill leaves when the index has just been saved: only its seal is missing.
+    spool.close().await;
+    std::fs::remove_file(living.path().join("index.sqlite.seal")).unwrap();
     for (what, missing) in [
         ("a reserve", [].as_slice()),
         ("an index", &["reserve"]),
-        ("nothing", &["reserve", "index.sqlite", "index.sqlite-wal", "index.sqlite-shm"]),
+        ("nothing", &["reserve", "index.sqlite"]),
     ] {
-        let Some(tmpfs) = Tmpfs::mount(48 << 20) else {
+        let Some(tmpfs) = Tmpfs::mount(64 << 20) else {
             println!("this user may not mount a tmpfs");
             return;
         };
@@ -281,7 +284,7 @@ async fn the_spool_of_a_killed_process_opens_on_a_full_real_file_system_and_drai
         if missing.is_empty() {
             let reserve = std::fs::File::options().write(true).open(directory.join("reserve"));
             let keep = rustix::fs::FallocateFlags::KEEP_SIZE;
-            rustix::fs::fallocate(reserve.unwrap(), keep, 0, 4 << 20).unwrap();
+            rustix::fs::fallocate(reserve.unwrap(), keep, 0, 8 << 20).unwrap();
         }
         for name in missing {
             std::fs::remove_file(directory.join(name)).unwrap();
@@ -292,21 +295,25 @@ async fn the_spool_of_a_killed_process_opens_on_a_full_real_file_system_and_drai
             // There is no room to say what became of a mail; so none is tried.
             let refused = spool.claim(at(0), hedwig_spool::Claim::up_to(1)).await;
             assert!(matches!(refused, Err(SpoolError::NoSpace(_))), "{refused:?}");
-            std::fs::remove_file(tmpfs.0.path().join("filler")).unwrap();
         }
         let mut drained = 0;
-        let mut waits = 0;
+        let mut in_vain = 0;
         while drained < MAILS {
             seconds.fetch_add(2, Ordering::Relaxed);
             let claimed = spool.claim(spool.clock().now(), hedwig_spool::Claim::up_to(50)).await;
             let leases = claimed.map(|claimed| claimed.leases).unwrap_or_default();
-            waits = if leases.is_empty() { waits + 1 } else { 0 };
-            assert!(waits < 1000, "{what}: {drained} mails were drained, and no more");
+            let before = drained;
             for lease in leases {
                 match spool.finish(&lease, vec![done()], None, vec![]).await {
                     Ok(()) => drained += 1,
                     Err(error) => assert_eq!(Refusal::from(error).kind, RefusalKind::NoSpace),
                 }
+            }
+            in_vain = if drained == before { in_vain + 1 } else { 0 };
+            assert!(in_vain < 1000, "{what}: {drained} mails were drained, and no more");
+            if in_vain == 5 && !missing.is_empty() {
+                // Without a reserve there is only what the index gave back. Somebody makes room.
+                let _ = std::fs::remove_file(tmpfs.0.path().join("filler"));
             }
         }
         let mut ambiguous = 0;
