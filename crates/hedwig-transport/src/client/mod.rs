@@ -76,7 +76,7 @@ impl Service<Mail> for Client {
         let shared = self.shared.clone();
         Box::pin(async move {
             let (answer, answered) = oneshot::channel();
-            let needs_carrier = shared.queue.push(Waiting::new(mail, answer))?;
+            let needs_carrier = shared.queue.push(Waiting::new(mail, answer)).await;
             if needs_carrier {
                 tokio::spawn(Carrier::new(shared).run());
             }

@@ -28,9 +28,8 @@ pub struct ClientOptions {
     pub batch_bytes_max: usize,
     /// How many requests are under way at once.
     pub requests_max: usize,
-    /// How many mails may wait for a request; more are refused with 451.
-    pub waiting_mails_max: usize,
-    /// How many bytes of mails may wait for a request; more are refused with 451.
+    /// How many bytes of mails wait for a request, in steps of 1 KiB for each mail. Further calls wait until there is
+    /// room: whoever does not want to wait for so long drops the call.
     pub waiting_bytes_max: usize,
     /// For how long a postoffice is left alone after it failed once; doubled each time that it fails
     /// again.
@@ -55,7 +54,6 @@ impl Default for ClientOptions {
             batch_mails_max: 100,
             batch_bytes_max: 4 * 1024 * 1024,
             requests_max: 4,
-            waiting_mails_max: 10_000,
             waiting_bytes_max: 256 * 1024 * 1024,
             down_min: Duration::from_millis(250),
             down_max: Duration::from_secs(30),

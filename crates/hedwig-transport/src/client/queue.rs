@@ -2,14 +2,12 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use hedwig_envelope::{
-    BoxError, IdempotencyKey, Mail, MailId, Receipt, Refusal, RefusalKind, Timestamp,
-};
+use hedwig_envelope::{BoxError, IdempotencyKey, Mail, MailId, Receipt, Timestamp};
 use hedwig_smtp::batch::BatchMail;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::ClientOptions;
 
@@ -60,12 +58,13 @@ impl Waiting {
 pub(super) struct Queue {
     state: Mutex<State>,
     limits: Limits,
+    /// Room for what waits, in units of [`ROOM_BYTES`].
+    room: Arc<Semaphore>,
 }
 
 #[derive(Default)]
 struct State {
-    waiting: VecDeque<Waiting>,
-    waiting_bytes: usize,
+    waiting: VecDeque<(Waiting, OwnedSemaphorePermit)>,
     carriers: usize,
 }
 
@@ -73,9 +72,11 @@ struct Limits {
     batch_mails: usize,
     batch_bytes: usize,
     carriers: usize,
-    waiting_mails: usize,
-    waiting_bytes: usize,
+    /// All the room there is.
+    room: u32,
 }
+
+const ROOM_BYTES: usize = 1024;
 
 impl Queue {
     pub(super) fn new(options: &ClientOptions) -> Self {
@@ -83,27 +84,25 @@ impl Queue {
             batch_mails: options.batch_mails_max.max(1),
             batch_bytes: options.batch_bytes_max,
             carriers: options.requests_max.max(1),
-            waiting_mails: options.waiting_mails_max,
-            waiting_bytes: options.waiting_bytes_max,
+            room: units_of(options.waiting_bytes_max).max(1),
         };
-        Self { state: Mutex::default(), limits }
+        let room = Arc::new(Semaphore::new(limits.room as usize));
+        Self { state: Mutex::default(), limits, room }
     }
 
-    /// Lets a mail wait. `true` asks the caller to send a carrier, who has been counted already.
-    pub(super) fn push(&self, mail: Waiting) -> Result<bool, Refusal> {
+    /// Lets a mail wait, as soon as there is room. `true` asks the caller to send a carrier, who has been counted
+    /// already.
+    pub(super) async fn push(&self, mail: Waiting) -> bool {
+        // A mail that is larger than all the room there is waits alone, for where else should it go?
+        let units = units_of(mail.bytes).min(self.limits.room);
+        let room = self.room.clone().acquire_many_owned(units).await;
+        // Nobody closes it.
+        let Ok(room) = room else { return false };
         let mut state = self.lock();
-        let full = state.waiting.len() >= self.limits.waiting_mails
-            || state.waiting_bytes.saturating_add(mail.bytes) > self.limits.waiting_bytes;
-        // An empty queue takes a mail of any size, for where else should it go?
-        if full && !state.waiting.is_empty() {
-            let text = "Too many mails wait for the postoffice, try again later";
-            return Err(Refusal::new(RefusalKind::Unavailable, text));
-        }
-        state.waiting_bytes += mail.bytes;
-        state.waiting.push_back(mail);
+        state.waiting.push_back((mail, room));
         let needs_carrier = state.carriers < self.limits.carriers;
         state.carriers += usize::from(needs_carrier);
-        Ok(needs_carrier)
+        needs_carrier
     }
 
     /// The mails for one request, at least one; `None` when nothing waits. Mails whose callers are gone
@@ -112,14 +111,13 @@ impl Queue {
         let mut state = self.lock();
         let mut batch: Vec<Waiting> = Vec::new();
         let mut batch_bytes = 0;
-        while let Some(next) = state.waiting.front() {
+        while let Some((next, _)) = state.waiting.front() {
             let fits = batch.len() < self.limits.batch_mails
                 && batch_bytes + next.bytes <= self.limits.batch_bytes;
             if next.caller.is_there() && !fits && !batch.is_empty() {
                 break;
             }
-            let Some(next) = state.waiting.pop_front() else { break };
-            state.waiting_bytes -= next.bytes;
+            let Some((next, _room)) = state.waiting.pop_front() else { break };
             if next.caller.is_there() {
                 batch_bytes += next.bytes;
                 batch.push(next);
@@ -145,4 +143,10 @@ impl Queue {
         // Nothing in here panics between two steps that belong together.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn units_of(bytes: usize) -> u32 {
+    // More than a semaphore can have is as good as no bound.
+    let most = (Semaphore::MAX_PERMITS / 2).min(u32::MAX as usize);
+    u32::try_from(bytes.div_ceil(ROOM_BYTES).min(most)).unwrap_or(u32::MAX)
 }

@@ -77,23 +77,35 @@ async fn a_batch_is_bounded_in_mails_and_in_bytes() {
 }
 
 #[tokio::test]
-async fn what_waits_is_bounded() {
+async fn what_waits_is_bounded_and_more_waits_for_room() {
     let desk = Desk::default();
     let mut held = desk.hold_back();
-    let server = start(app(&desk)).await;
-    let options =
-        ClientOptions { requests_max: 1, waiting_mails_max: 2, ..client_options(&[&server]) };
-    let client = Client::new(options).unwrap();
+    let (service, requests) = counted(app(&desk));
+    let server = start(service).await;
+    let client = Client::new(ClientOptions {
+        requests_max: 1,
+        // Room for two mails.
+        waiting_bytes_max: 2048,
+        ..client_options(&[&server])
+    });
+    let client = client.unwrap();
     let first = tokio::spawn(client.clone().oneshot(mail(0)));
     held.has_come().await;
-    let calls = (1..=3).map(|number| tokio::spawn(client.clone().oneshot(mail(number))));
-    let (refused, _, waiting) = futures_util::future::select_all(calls).await;
-    let refusal = refused.unwrap().unwrap_err().downcast::<Refusal>().unwrap();
-    assert_eq!(refusal.kind, RefusalKind::Unavailable);
+    let mut larger_than_all = mail(4);
+    larger_than_all.content = hedwig_envelope::Content::new("x\r\n".repeat(2000).into());
+    let calls = (1..=3).map(mail).chain([larger_than_all]);
+    let calls: Vec<_> = calls.map(|mail| tokio::spawn(client.clone().oneshot(mail))).collect();
+    tokio::task::yield_now().await;
     held.let_go();
-    for taken in waiting.into_iter().chain([first]) {
+    for taken in [first].into_iter().chain(calls) {
         assert!(taken.await.unwrap().unwrap().is_done());
     }
+    let requests = requests.load(Ordering::SeqCst);
+    assert_eq!(
+        (requests, desk.count()),
+        (4, 5),
+        "two that waited, one that had no room, a large one"
+    );
     server.stop().await;
 }
 
