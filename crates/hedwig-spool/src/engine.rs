@@ -2,7 +2,6 @@
 //! answers everybody, and only then tells the index.
 
 use std::{
-    collections::{HashMap, HashSet},
     path::PathBuf,
     sync::{
         Arc,
@@ -10,7 +9,7 @@ use std::{
     },
 };
 
-use hedwig_envelope::{Mail, MailId, Timestamp};
+use hedwig_envelope::{MailId, Timestamp};
 use tokio::sync::{oneshot, watch};
 
 use crate::{
@@ -18,20 +17,23 @@ use crate::{
     cache::Cache,
     housekeeping::Compaction,
     index::{Change, Index},
-    leases::{Leases, Settling, UnitKey},
+    leases::{Leases, UnitKey},
     log::{Log, Position},
     pace::Paces,
-    prepare::{ContentFile, Prepared},
+    prepare::Prepared,
     record::Encoded,
     reserve::Reserve,
     standing::Standing,
-    state::{Act, Action, MailRecord, Settlement, Told},
+    state::{Act, Action, Settlement, Told},
     telling::Tellings,
     under_way::{Interrupted, UnderWay},
 };
 
+mod batch;
 #[cfg(test)]
 mod tests;
+
+use batch::{Batch, Pending};
 
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, SpoolError>>;
 
@@ -109,38 +111,6 @@ pub(crate) struct Engine {
     pub(crate) disk_bytes: u64,
 }
 
-/// What is written together.
-#[derive(Default)]
-struct Batch {
-    records: Vec<Encoded>,
-    changes: Vec<Pending>,
-    commits: Vec<(MailId, Reply<MailId>)>,
-    settled: Vec<Reply<()>>,
-    acted: Vec<Reply<u64>>,
-    settling: Settling,
-    telling: HashSet<MailId>,
-    ids: HashMap<MailId, String>,
-    keys: HashMap<String, MailId>,
-}
-
-enum Pending {
-    Mail { mail: Arc<Mail>, record: Box<MailRecord>, file: Option<ContentFile> },
-    Settlement(Settlement),
-    Told(Told),
-    Action(Action),
-}
-
-impl Pending {
-    /// Whether something may be due after it that was not before, now or later.
-    fn makes_due(&self) -> bool {
-        match self {
-            Self::Mail { .. } | Self::Action(_) => true,
-            Self::Settlement(settlement) => settlement.next_due.is_some(),
-            Self::Told(_) => false,
-        }
-    }
-}
-
 impl Engine {
     pub(crate) fn handle(&mut self, batch: impl IntoIterator<Item = Request>, now: Timestamp) {
         self.now = self.now.max(now);
@@ -201,81 +171,6 @@ impl Engine {
     pub(crate) fn save(&mut self) {
         if let Err(error) = self.index.save() {
             self.index_failed(error);
-        }
-    }
-
-    fn admit_mail(&mut self, prepared: Prepared, reply: Reply<MailId>, batch: &mut Batch) {
-        let known = match self.known(&prepared.record, batch) {
-            Err(error) if self.rebuild_if_damaged(&error) => self.known(&prepared.record, batch),
-            known => known,
-        };
-        if let Ok(None) = known
-            && let Err(error) = self.check_room()
-        {
-            return answer(reply, Err(error));
-        }
-        match known {
-            Err(error) => answer(reply, Err(error)),
-            Ok(Some(Known::Stored(id))) => answer(reply, Ok(id)),
-            Ok(Some(Known::InBatch(id))) => batch.commits.push((id, reply)),
-            Ok(None) => {
-                let id = prepared.record.id;
-                batch.ids.insert(id, prepared.record.fingerprint.clone());
-                if let Some(key) = &prepared.record.origin.idempotency_key {
-                    batch.keys.insert(key.as_str().to_owned(), id);
-                }
-                batch.push_mail(prepared);
-                batch.commits.push((id, reply));
-            }
-        }
-    }
-
-    /// The mail that has this one's key or id, and is the same.
-    fn known(&self, record: &MailRecord, batch: &Batch) -> Result<Option<Known>, SpoolError> {
-        let key = record.origin.idempotency_key.as_ref().map(|key| key.as_str());
-        let in_batch = key.and_then(|key| batch.keys.get(key)).copied().unwrap_or(record.id);
-        let reused = || {
-            let name = key.map_or_else(|| record.id.to_string(), ToOwned::to_owned);
-            Err(SpoolError::KeyReused(name))
-        };
-        if let Some(fingerprint) = batch.ids.get(&in_batch) {
-            let same = *fingerprint == record.fingerprint;
-            return if same { Ok(Some(Known::InBatch(in_batch))) } else { reused() };
-        }
-        let by_key = key.map(|key| self.index.mail_of_key(key)).transpose()?.flatten();
-        let stored = by_key.unwrap_or(record.id);
-        match self.index.fingerprint(stored)? {
-            Some(fingerprint) if fingerprint == record.fingerprint => {
-                Ok(Some(Known::Stored(stored)))
-            }
-            Some(_) => reused(),
-            None => Ok(None),
-        }
-    }
-
-    fn admit_settlement(&mut self, settle: Settle, batch: &mut Batch) {
-        let key = (settle.settlement.mail, settle.settlement.unit);
-        if !self.leases.holds(key, settle.token) || !batch.settling.insert(key) {
-            return answer(settle.reply, Err(SpoolError::LeaseLost));
-        }
-        let change = Pending::Settlement(settle.settlement);
-        batch.push_after(settle.follow_ups, settle.encoded, change);
-        batch.settled.push(settle.reply);
-    }
-
-    /// What is not owed any more, or is being told in this batch, is not told again.
-    fn admit_telling(&mut self, tell: Tell, batch: &mut Batch) {
-        let owes = match self.owes(&tell.told) {
-            Err(error) if self.rebuild_if_damaged(&error) => self.owes(&tell.told),
-            owes => owes,
-        };
-        match owes {
-            Err(error) => answer(tell.reply, Err(error)),
-            Ok(true) if batch.telling.insert(tell.told.mail) => {
-                batch.push_after(tell.follow_ups, tell.encoded, Pending::Told(tell.told));
-                batch.settled.push(tell.reply);
-            }
-            Ok(_) => answer(tell.reply, Err(SpoolError::LeaseLost)),
         }
     }
 
@@ -407,66 +302,6 @@ impl Engine {
             self.index.show_leased_again();
             self.under_way.withdraw(key, || self.leases.under_way());
             self.changed.send_modify(|version| *version += 1);
-        }
-    }
-}
-
-enum Known {
-    Stored(MailId),
-    InBatch(MailId),
-}
-
-impl Batch {
-    /// This batch and then the mails.
-    fn and(mut self, mails: Self) -> Self {
-        self.records.extend(mails.records);
-        self.changes.extend(mails.changes);
-        self.commits.extend(mails.commits);
-        self
-    }
-
-    /// Takes the mails off again, which begin with this record.
-    fn split_off(&mut self, first: usize) -> Self {
-        Self {
-            records: self.records.split_off(first),
-            changes: self.changes.split_off(first),
-            commits: std::mem::take(&mut self.commits),
-            ..Self::default()
-        }
-    }
-
-    fn push(&mut self, record: Encoded, change: Pending) {
-        self.records.push(record);
-        self.changes.push(change);
-    }
-
-    /// Adds a record and the mails that follow from what it tells, before it: they count together or not at all.
-    fn push_after(&mut self, follow_ups: Vec<Prepared>, mut record: Encoded, change: Pending) {
-        for (place, mut follow_up) in follow_ups.into_iter().enumerate() {
-            follow_up.encoded = follow_up.encoded.continues();
-            if place > 0 {
-                follow_up.encoded = follow_up.encoded.follows();
-            }
-            record = record.follows();
-            self.push_mail(follow_up);
-        }
-        self.push(record, change);
-    }
-
-    fn push_mail(&mut self, prepared: Prepared) {
-        let Prepared { mail, record, encoded, file } = prepared;
-        self.push(encoded, Pending::Mail { mail, record, file });
-    }
-
-    fn refuse(self, error: &SpoolError) {
-        for (_, reply) in self.commits {
-            answer(reply, Err(error.duplicate()));
-        }
-        for reply in self.settled {
-            answer(reply, Err(error.duplicate()));
-        }
-        for reply in self.acted {
-            answer(reply, Err(error.duplicate()));
         }
     }
 }

@@ -14,8 +14,8 @@ use crate::{
     Claim, Counts, Filter, Selection, Spool, SpoolError, SpoolOptions,
     disk::{Disk, RealDisk, UntouchedDisk},
     log::QUARANTINE,
+    opening::LOCK_FILE,
     schedule::later,
-    spool::LOCK_FILE,
 };
 
 /// How many mails are read before their memory is given back.

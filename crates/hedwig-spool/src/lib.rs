@@ -22,6 +22,7 @@ mod lease;
 mod leases;
 mod load;
 mod log;
+mod opening;
 mod operate;
 mod options;
 mod owner;
