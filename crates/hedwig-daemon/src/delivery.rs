@@ -6,7 +6,7 @@ use hedwig_spool::{CourierOptions, Domains, DomainsError, Rate, Rates, Schedule,
 
 use crate::{
     Hostname, reporter,
-    settings::{Reading, Setting, Span},
+    settings::{Reading, Setting, Size, Span},
 };
 
 /// The setting for how long a mail may wait.
@@ -33,6 +33,10 @@ pub static DELAY_WARNING: Setting = Setting::text("delivery", "delay_warning", "
 pub static CONCURRENCY: Setting = Setting::text("delivery", "concurrency", "N")
     .help("So many queued mails are under way at once")
     .default("512");
+/// The setting for how much memory the contents of what is under way take.
+pub static CONTENT_MEMORY: Setting = Setting::text("delivery", "content_memory", "SIZE")
+    .help("So much memory for their contents; a mail that finds no room waits until others have ended")
+    .default("128M");
 
 /// The setting for how many mails a domain gets in a time.
 pub static RATE: Setting = Setting::list("delivery", "rate", "DOMAIN=N/SPAN")
@@ -68,6 +72,8 @@ pub struct Options {
     pub delay_warning: Option<Duration>,
     /// How many queued mails are under way at once.
     pub concurrency: usize,
+    /// How much memory their contents take at most, in bytes.
+    pub content_bytes_max: u64,
 }
 
 /// How much a destination and a sender get, and how many reports, for a daemon that sends to many.
@@ -154,6 +160,7 @@ impl Options {
         let longest = read.one::<Span>(retry_max);
         let delay_warning = read.one::<Span>(&DELAY_WARNING);
         let concurrency = read.one::<NonZeroUsize>(&CONCURRENCY);
+        let content_memory = read.one::<Size>(&CONTENT_MEMORY);
         let (first, longest) = (first?.0, longest?.0);
         if first.is_zero() {
             read.wrong(retry, "without a wait a mail that is deferred would be tried without end");
@@ -165,6 +172,7 @@ impl Options {
             schedule: Schedule { first, longest, expiry: expiry?.0, ..Schedule::default() },
             delay_warning: Some(delay_warning?.0).filter(|warning| !warning.is_zero()),
             concurrency: concurrency?.get(),
+            content_bytes_max: content_memory?.0,
         })
     }
 
@@ -174,6 +182,7 @@ impl Options {
         CourierOptions {
             schedule: self.schedule,
             concurrency: self.concurrency,
+            content_bytes_max: self.content_bytes_max,
             delay_warning: self.delay_warning,
             reporter: Some(reporter(hostname, self.schedule.expiry)),
             ..CourierOptions::default()

@@ -131,6 +131,7 @@ pub static SCOPE: Scope = Scope {
         &RETRY_MAX,
         &delivery::DELAY_WARNING,
         &delivery::CONCURRENCY,
+        &delivery::CONTENT_MEMORY,
         &ADMIN,
         &ADMIN_TOKEN,
         &HOSTNAME,

@@ -46,6 +46,7 @@ pub static SCOPE: Scope = Scope {
         &RETRY_MAX,
         &delivery::DELAY_WARNING,
         &delivery::CONCURRENCY,
+        &delivery::CONTENT_MEMORY,
         &delivery::CONCURRENCY_PER_DESTINATION,
         &delivery::CONCURRENCY_PER_SENDER,
         &delivery::RATE,

@@ -25,6 +25,9 @@ pub struct CourierOptions {
     pub schedule: Schedule,
     /// So many units are under way at most.
     pub concurrency: usize,
+    /// Their contents take at most so many bytes of memory; units of one mail share theirs. A mail that is
+    /// larger goes alone.
+    pub content_bytes_max: u64,
     /// So many of them to one destination at most. It begins with five, grows while the destination answers
     /// well and quickly, and shrinks when it breaks off or will not talk.
     pub concurrency_per_destination: usize,
@@ -48,6 +51,7 @@ impl Default for CourierOptions {
         Self {
             schedule: Schedule::default(),
             concurrency: 512,
+            content_bytes_max: 128 << 20,
             concurrency_per_destination: 32,
             concurrency_per_sender: usize::MAX,
             rates: Rates::default(),
@@ -64,6 +68,7 @@ impl fmt::Debug for CourierOptions {
         f.debug_struct("CourierOptions")
             .field("schedule", &self.schedule)
             .field("concurrency", &self.concurrency)
+            .field("content_bytes_max", &self.content_bytes_max)
             .field("concurrency_per_destination", &self.concurrency_per_destination)
             .field("concurrency_per_sender", &self.concurrency_per_sender)
             .field("rates", &self.rates)
@@ -150,7 +155,7 @@ impl Courier {
 
     async fn claim(&self, free: usize, under_way: &mut JoinSet<()>) -> Horizon {
         let now = self.spool.clock().now();
-        let claimed = match self.spool.claim_paced(now, free, self.options.gathering).await {
+        let claimed = match self.spool.claim_paced(now, free, &self.options).await {
             Ok(claimed) => claimed,
             Err(error) => {
                 if !matches!(error, SpoolError::Closed) {

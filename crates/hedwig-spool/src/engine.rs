@@ -15,6 +15,7 @@ use tokio::sync::{oneshot, watch};
 use crate::{
     SpoolError, SpoolOptions,
     cache::Cache,
+    holding::Holding,
     housekeeping::Compaction,
     index::{Change, Index},
     leases::{Leases, UnitKey},
@@ -93,6 +94,7 @@ pub(crate) struct Engine {
     pub(crate) index_path: Option<PathBuf>,
     pub(crate) leases: Leases,
     pub(crate) cache: Cache,
+    pub(crate) holding: Arc<Holding>,
     pub(crate) options: SpoolOptions,
     pub(crate) now: Timestamp,
     pub(crate) compaction: Option<Compaction>,

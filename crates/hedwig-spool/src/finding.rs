@@ -24,8 +24,18 @@ const SENDER_WAITS: Duration = Duration::from_secs(10);
 pub(crate) enum Limits {
     /// As many of each destination as are asked for.
     Plain(Claim),
-    /// So many, and of each destination as many as do well there.
-    Paced(usize, Arc<Paces>),
+    /// So many, with contents of so many bytes, and of each destination as many as do well there.
+    Paced { units_max: usize, content_bytes_max: u64, paces: Arc<Paces> },
+}
+
+impl Limits {
+    /// How many bytes of contents may be in memory with what is claimed.
+    pub(crate) fn content_bytes_max(&self) -> u64 {
+        match self {
+            Self::Plain(_) => u64::MAX,
+            Self::Paced { content_bytes_max, .. } => *content_bytes_max,
+        }
+    }
 }
 
 /// A unit that was found.
@@ -83,7 +93,9 @@ impl<'a> Finding<'a> {
         }
         match self.limits.clone() {
             Limits::Plain(claim) => Ok(self.visit_plain(claim, due, standing)),
-            Limits::Paced(units_max, paces) => self.visit_paced(units_max, &paces, index, due),
+            Limits::Paced { units_max, paces, .. } => {
+                self.visit_paced(units_max, &paces, index, due)
+            }
         }
     }
 

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use hedwig_envelope::{Answer, Mail, Timestamp};
 
-use crate::pace::Permit;
+use crate::{holding::Held, pace::Permit};
 
 /// The right to try one unit of delivery: a mail's recipients at one destination.
 ///
@@ -29,6 +29,8 @@ pub struct Lease {
     /// How many of the attempts failed because the destination was at fault.
     pub(crate) unreached: u32,
     pub(crate) permit: Option<Permit>,
+    /// The memory its content takes.
+    pub(crate) _held: Arc<Held>,
     pub(crate) unit: u32,
     /// Whether the unit is all there is of its mail.
     pub(crate) is_whole: bool,

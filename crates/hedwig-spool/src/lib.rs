@@ -15,6 +15,7 @@ mod finding;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+mod holding;
 mod housekeeping;
 mod index;
 mod inspection;

@@ -10,6 +10,7 @@ use crate::{
     disk::Disk,
     engine::Engine,
     finding::{Finding, Finds, FoundUnit, Limits},
+    holding::Held,
     leases::UnitKey,
     log::{Position, Readers},
     pace::Permit,
@@ -25,6 +26,7 @@ pub(crate) struct Granted {
     unit: Unit,
     destination: Arc<str>,
     permit: Option<Permit>,
+    held: Arc<Held>,
     cached: Option<Arc<Mail>>,
     position: Position,
 }
@@ -36,6 +38,7 @@ struct Ready {
     unit: Unit,
     permit: Option<Permit>,
     sender: Option<Arc<str>>,
+    held: Arc<Held>,
     cached: Option<Arc<Mail>>,
     position: Position,
 }
@@ -62,30 +65,37 @@ impl Engine {
     fn lease_due(&mut self, now: Timestamp, limits: Limits) -> Result<Found, SpoolError> {
         self.check_index()?;
         self.check_interrupted()?;
+        let content_bytes_max = limits.content_bytes_max();
         let mut finding = Finding::new(&self.leases, now, limits);
         let next_due = self.index.due(now, |index, due| finding.visit(index, due))?;
-        let Finds { units, put_off, put_off_more, more, wake } = finding.finish();
+        let Finds { units, put_off, put_off_more, mut more, wake } = finding.finish();
         let next_due = next_due.into_iter().chain(wake).min();
         let mut ready = Vec::new();
         for FoundUnit { key: (mail, number), permit, sender } in units {
             let Some(unit) = self.index.unit(mail, number)? else { continue };
             let cached = self.cache.get(mail).cloned();
-            let position = match &cached {
-                Some(_) => Position::default(),
+            let (position, bytes) = match &cached {
+                Some(mail) => (Position::default(), mail.content.len() as u64),
                 None => match self.index.mail(mail)? {
-                    Some(row) => row.position,
+                    Some(row) => (row.position, row.size),
                     None => continue,
                 },
             };
-            ready.push(Ready { mail, number, unit, permit, sender, cached, position });
+            let Some(held) = self.holding.hold(mail, bytes, content_bytes_max) else {
+                // It waits until others have ended; its place at its destination is free for them.
+                self.index.show_leased_again();
+                more = true;
+                continue;
+            };
+            ready.push(Ready { mail, number, unit, permit, sender, held, cached, position });
         }
         self.note(&mut ready)?;
         let length = self.options.lease;
         let grant = |ready: Ready| {
-            let Ready { mail, number, unit, permit, sender, cached, position } = ready;
+            let Ready { mail, number, unit, permit, sender, held, cached, position } = ready;
             let key = (mail, number);
             let (token, destination) = self.leases.grant(key, &unit, sender, now, length);
-            Granted { mail, number, token, unit, destination, permit, cached, position }
+            Granted { mail, number, token, unit, destination, permit, held, cached, position }
         };
         let granted = ready.into_iter().map(grant).collect();
         if !put_off.is_empty()
@@ -242,7 +252,7 @@ impl Ready {
 impl Granted {
     /// Whether the mail must be read from the disk.
     pub(crate) fn needs_disk(&self) -> bool {
-        self.cached.is_none()
+        self.cached.is_none() && self.held.mail().is_none()
     }
 
     /// Looks for the mail here instead: it was moved.
@@ -254,15 +264,16 @@ impl Granted {
 
     /// Reads the mail, and makes it a lease.
     pub(crate) fn load(&self, readers: &Readers, disk: &dyn Disk) -> Result<Lease, SpoolError> {
-        let (mail, whole) = match &self.cached {
-            Some(mail) => (self.narrow(mail), mail.envelope.recipients.len()),
+        let whole = match self.cached.as_ref().or_else(|| self.held.mail()) {
+            Some(mail) => mail.clone(),
             None => {
-                let mail = read_mail(readers, disk, self.position)?;
-                (self.narrow(&mail), mail.envelope.recipients.len())
+                let mail = Arc::new(read_mail(readers, disk, self.position)?);
+                self.held.keep(mail.clone());
+                mail
             }
         };
         Ok(Lease {
-            mail,
+            mail: self.narrow(&whole),
             destination: self.destination.clone(),
             attempts: self.unit.attempts,
             give_up: self.unit.give_up.clone(),
@@ -271,8 +282,9 @@ impl Granted {
             deadline: self.unit.deadline,
             deadline_over: false,
             permit: self.permit.clone(),
+            _held: self.held.clone(),
             unit: self.number,
-            is_whole: self.unit.recipients.len() == whole,
+            is_whole: self.unit.recipients.len() == whole.envelope.recipients.len(),
             positions: self.unit.waiting().map(|recipient| recipient.position).collect(),
             token: self.token,
         })

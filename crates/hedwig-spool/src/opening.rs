@@ -108,6 +108,7 @@ impl Spool {
             index_path: index_path.map(Path::to_owned),
             leases: Leases::default(),
             cache: Cache::new(options.cache_bytes_max),
+            holding: Arc::default(),
             options: options.clone(),
             now,
             compaction: None,

@@ -1,11 +1,9 @@
 //! How a courier claims: by the pace of each destination, which outlives a restart.
 
-use std::time::Duration;
-
 use hedwig_envelope::Timestamp;
 
 use crate::{
-    Lease, Spool, SpoolError,
+    CourierOptions, Lease, Spool, SpoolError,
     finding::Limits,
     pace::{PaceOptions, Saved},
 };
@@ -58,16 +56,17 @@ impl Spool {
         .await?
     }
 
-    /// Leases what is due at `now` and may be tried, `units_max` at the most. `gathering` is for how long
-    /// what senders are owed is gathered.
+    /// Leases what is due at `now` and may be tried, `units_max` at the most, as the options have it.
     pub(crate) async fn claim_paced(
         &self,
         now: Timestamp,
         units_max: usize,
-        gathering: Duration,
+        options: &CourierOptions,
     ) -> Result<PacedClaim, SpoolError> {
+        let CourierOptions { content_bytes_max, gathering, .. } = *options;
         let claim = move |engine: &mut crate::engine::Engine| {
-            let limits = Limits::Paced(units_max, engine.paces.clone());
+            let paces = engine.paces.clone();
+            let limits = Limits::Paced { units_max, content_bytes_max, paces };
             let found = engine.claim(now, limits)?;
             Ok::<_, SpoolError>((found, engine.next_telling(gathering)?))
         };

@@ -8,18 +8,17 @@ use std::{
 
 use crate::common::{at, id, mail, outcome, seconds, states};
 use hedwig_envelope::{
-    BoxError, Mail, MailId, MailService, Outcome, Receipt, Refusal, RefusalKind, State, Timestamp,
-    Verdict,
+    BoxError, Content, Mail, MailId, MailService, Outcome, Receipt, Refusal, RefusalKind, State,
+    Timestamp, Verdict,
 };
 use hedwig_spool::{
-    Clock, Courier, CourierOptions, CutThrough, Event, Filter, Owed, Schedule, Selection, Spool,
-    SpoolOptions,
+    Clock, Courier, CourierOptions, Event, Owed, Schedule, Selection, Spool, SpoolOptions,
 };
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
 };
-use tower::{Service, service_fn};
+use tower::service_fn;
 
 /// A mail that came to a service, and the way to answer it.
 type Call = (Mail, oneshot::Sender<Result<Outcome, BoxError>>);
@@ -75,6 +74,12 @@ impl Running {
 
     fn now(&self) -> Timestamp {
         self.spool.clock().now()
+    }
+
+    /// What is tried without time passing.
+    async fn come(&mut self) -> Vec<Call> {
+        self.settle().await;
+        std::iter::from_fn(|| self.calls.try_recv().ok()).collect()
     }
 
     /// Lets everything happen that can without time passing.
@@ -302,6 +307,40 @@ async fn no_more_than_so_many_are_under_way() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn contents_under_way_take_no_more_memory_than_they_may() {
+    let sized = |number, to: &[&str], bytes: usize| Mail {
+        content: Content::new(vec![b'a'; bytes].into()),
+        ..mail(number, to)
+    };
+    let mut running = Running::start(CourierOptions { content_bytes_max: 2500, ..plain() });
+    let three = ["to@a.example", "to@b.example", "to@c.example"];
+    // Those that are due at the same time are tried in the order of their destinations.
+    for mail in [
+        sized(1, &three, 1000),
+        sized(2, &["to@d.example"], 1000),
+        sized(3, &["to@e.example"], 1000),
+        sized(4, &["to@f.example"], 100),
+        sized(5, &["to@g.example"], 9000),
+    ] {
+        running.spool.commit(mail).await.unwrap();
+    }
+    let mut under_way = running.come().await;
+    let came = |calls: &[Call]| calls.iter().map(|(mail, _)| mail.id).collect::<Vec<_>>();
+    assert_eq!(came(&under_way), [1, 1, 1, 2, 4].map(id), "units of one mail count once");
+    for (_, reply) in under_way.drain(..2) {
+        reply.send(ok()).unwrap();
+    }
+    assert!(running.come().await.is_empty(), "another unit still has the content");
+    under_way.remove(0).1.send(ok()).unwrap();
+    under_way.extend(running.come().await);
+    assert_eq!(came(&under_way), [2, 4, 3].map(id));
+    for (_, reply) in under_way.drain(..) {
+        reply.send(ok()).unwrap();
+    }
+    assert_eq!(came(&running.come().await), [id(5)], "what is larger than all goes alone");
+}
+
+#[tokio::test(start_paused = true)]
 async fn shutdown_waits_for_what_is_under_way_and_begins_nothing() {
     let mut running = Running::start(CourierOptions { concurrency: 1, ..plain() });
     running.spool.commit(mail(1, &["a@x.example"])).await.unwrap();
@@ -336,38 +375,6 @@ async fn the_courier_ends_with_its_spool() {
     running.settle().await;
     running.spool.close().await;
     running.courier.await.unwrap();
-}
-
-/// What a cut-through came to, and whether the fallback was called.
-async fn cut_through(first: impl MailService) -> (Receipt, bool) {
-    let spool = Spool::in_memory(crate::common::options()).unwrap();
-    let mut service = CutThrough::new(first, spool.clone(), seconds(2));
-    let receipt = service.call(mail(1, &["a@x.example", "b@y.example"])).await.unwrap();
-    (receipt, !spool.list(&Filter::default()).await.unwrap().is_empty())
-}
-
-fn receipt(codes: [u16; 2]) -> Receipt {
-    Receipt { id: id(1), outcomes: codes.map(|code| outcome(code, "Said")).to_vec() }
-}
-
-#[tokio::test(start_paused = true)]
-async fn cut_through_tells_what_the_first_has_settled() {
-    let settled = service_fn(|_: Mail| async { Ok::<_, BoxError>(receipt([250, 550])) });
-    let (told, fell_back) = cut_through(settled).await;
-    assert_eq!((told, fell_back), (receipt([250, 550]), false));
-}
-
-#[tokio::test(start_paused = true)]
-async fn cut_through_falls_back_on_a_deferral_an_error_and_a_silence() {
-    let deferred = service_fn(|_: Mail| async { Ok::<_, BoxError>(receipt([250, 450])) });
-    let (told, fell_back) = cut_through(deferred).await;
-    assert!(told.is_done() && fell_back);
-    let broken = service_fn(|_: Mail| async { Err::<Receipt, _>(BoxError::from("down")) });
-    let (told, fell_back) = cut_through(broken).await;
-    assert!(told.is_done() && fell_back);
-    let silent = service_fn(|_: Mail| std::future::pending::<Result<Receipt, BoxError>>());
-    let (told, fell_back) = cut_through(silent).await;
-    assert!(told.is_done() && fell_back);
 }
 
 /// A process that was stopped, or a host that stood still: nobody could extend a lease, and when all goes on again, what

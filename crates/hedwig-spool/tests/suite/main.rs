@@ -3,6 +3,7 @@
 
 mod common;
 mod courier;
+mod cut_through;
 mod damage;
 mod explanations;
 mod fairness;
