@@ -21,10 +21,22 @@ pub(crate) enum Change<'a> {
     Told(&'a Told),
 }
 
+impl Change<'_> {
+    /// About how many rows it changes.
+    fn rows(&self) -> usize {
+        match self {
+            Self::Mail { record, .. } => 1 + record.units.len(),
+            Self::Settlement(_) => 1,
+            Self::Action(action) => action.units.len(),
+            Self::Told(told) => told.recipients.len(),
+        }
+    }
+}
+
 impl Index {
     /// Takes over what a record says; tells how many recipients an operator's action changed.
     pub(crate) fn apply(&mut self, at: Position, change: &Change<'_>) -> Result<u64> {
-        self.unsaved += 1;
+        self.unsaved += change.rows();
         match change {
             Change::Mail { record, bytes } => self.apply_mail(at, record, *bytes).map(|()| 0),
             Change::Settlement(settlement) => self.apply_settlement(settlement).map(|()| 0),
