@@ -73,7 +73,9 @@ impl Engine {
             return Ok(true);
         }
         // After most batches nothing has been forgotten, and the index need not be asked.
-        self.may_shorten = self.may_shorten && self.index.give_back(STEP_PAGES)?;
+        // Nor is it asked again at once where it fails.
+        let may_shorten = std::mem::take(&mut self.may_shorten);
+        self.may_shorten = may_shorten && self.index.give_back(STEP_PAGES)?;
         Ok(self.may_shorten)
     }
 

@@ -67,6 +67,8 @@ const WAITING_PAGES: i64 = 8000;
 const WAITING_PAGES_SMALL: i64 = 250;
 /// So many pages (of 4 KiB) may be of no use: new mails will need them.
 const FREE_PAGES_KEPT: i64 = 1024;
+/// If no more than so many are left, they are written anew, which is a matter of some milliseconds.
+const REWRITTEN_PAGES_MAX: i64 = 2048;
 /// Another schema is not migrated but made anew from the log.
 const SCHEMA_VERSION: i64 = 5;
 
@@ -160,21 +162,38 @@ impl Index {
         Ok(found == "ok")
     }
 
-    /// Cuts at most so many pages off its file that nothing needs any more, once most of it is of no use. Tells whether
-    /// there are more.
-    pub(crate) fn give_back(&self, pages_max: u32) -> Result<bool> {
-        let number =
-            |name: &str| self.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-        let (free, all) = (number("freelist_count")?, number("page_count")?);
+    /// Gives back pages of its file that nothing needs any more, once most of it is of no use: all of them if little else
+    /// is left, or else at most so many from its end. Tells whether there are more.
+    pub(crate) fn give_back(&mut self, pages_max: u32) -> Result<bool> {
+        let (free, all) = (self.pages("freelist_count")?, self.pages("page_count")?);
         if free < FREE_PAGES_KEPT || 2 * free < all {
             return Ok(false);
+        }
+        self.save()?;
+        if all - free <= REWRITTEN_PAGES_MAX {
+            return self.rewrite().map(|()| false);
         }
         let cut = format!("PRAGMA incremental_vacuum({pages_max})");
         let mut cut = self.connection.prepare(&cut)?;
         let mut steps = cut.query([])?;
         // Each step cuts a page off.
         while steps.next()?.is_some() {}
-        Ok(2 * number("freelist_count")? >= all)
+        Ok(2 * self.pages("freelist_count")? >= all)
+    }
+
+    fn pages(&self, which: &str) -> Result<i64> {
+        self.connection.pragma_query_value(None, which, |row| row.get(0))
+    }
+
+    /// Writes the file anew with what is left in it. To cut page after page off takes the longer for each the more are
+    /// free: after ten million mails more than a quarter of an hour.
+    fn rewrite(&mut self) -> Result<()> {
+        // What is left is copied twice, and is small.
+        self.connection.pragma_update(None, "temp_store", "MEMORY")?;
+        let rewritten = self.connection.execute_batch("VACUUM");
+        self.connection.pragma_update(None, "temp_store", "DEFAULT")?;
+        rewritten?;
+        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
     }
 
     /// Gives back the room that what is yet to be moved into it takes, and takes less from now on.
