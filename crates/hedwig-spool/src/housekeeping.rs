@@ -21,8 +21,10 @@ use crate::{
 /// How many mails, and bytes, one step may move or forget.
 const STEP_MAILS: usize = 256;
 const STEP_BYTES: usize = 1 << 20;
-/// How many pages of the index one step may give back.
+/// How many pages of the index one step may cut off.
 const STEP_PAGES: u32 = 1024;
+/// If no more pages than so many are in use the index is written anew, which is a matter of some milliseconds.
+const REWRITTEN_PAGES_MAX: i64 = 2048;
 
 /// How long a finished mail is remembered at the most while the spool has filled its disk: no history shall keep mail out. Its
 /// key is needed for as long as whoever handed it over may do so again for want of an answer.
@@ -75,7 +77,7 @@ impl Engine {
         // After most batches nothing has been forgotten, and the index need not be asked.
         // Nor is it asked again at once where it fails.
         let may_shorten = std::mem::take(&mut self.may_shorten);
-        self.may_shorten = may_shorten && self.index.give_back(STEP_PAGES)?;
+        self.may_shorten = may_shorten && self.index.give_back(STEP_PAGES, REWRITTEN_PAGES_MAX)?;
         Ok(self.may_shorten)
     }
 

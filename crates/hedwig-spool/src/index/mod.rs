@@ -67,8 +67,6 @@ const WAITING_PAGES: i64 = 8000;
 const WAITING_PAGES_SMALL: i64 = 250;
 /// So many pages (of 4 KiB) may be of no use: new mails will need them.
 const FREE_PAGES_KEPT: i64 = 1024;
-/// If no more than so many are left, they are written anew, which is a matter of some milliseconds.
-const REWRITTEN_PAGES_MAX: i64 = 2048;
 /// Another schema is not migrated but made anew from the log.
 const SCHEMA_VERSION: i64 = 5;
 
@@ -162,18 +160,18 @@ impl Index {
         Ok(found == "ok")
     }
 
-    /// Gives back pages of its file that nothing needs any more, once most of it is of no use: all of them if little else
-    /// is left, or else at most so many from its end. Tells whether there are more.
-    pub(crate) fn give_back(&mut self, pages_max: u32) -> Result<bool> {
+    /// Gives back pages of its file that nothing needs any more, once most of it is of no use: all of them if no more than
+    /// `rewritten_max` others are left, or else at most `cut_max` from its end. Tells whether there are more.
+    pub(crate) fn give_back(&mut self, cut_max: u32, rewritten_max: i64) -> Result<bool> {
         let (free, all) = (self.pages("freelist_count")?, self.pages("page_count")?);
         if free < FREE_PAGES_KEPT || 2 * free < all {
             return Ok(false);
         }
         self.save()?;
-        if all - free <= REWRITTEN_PAGES_MAX {
+        if all - free <= rewritten_max {
             return self.rewrite().map(|()| false);
         }
-        let cut = format!("PRAGMA incremental_vacuum({pages_max})");
+        let cut = format!("PRAGMA incremental_vacuum({cut_max})");
         let mut cut = self.connection.prepare(&cut)?;
         let mut steps = cut.query([])?;
         // Each step cuts a page off.
@@ -308,5 +306,48 @@ impl Index {
     pub(crate) fn ruin(&self) {
         self.end_reading().unwrap();
         self.connection.execute_batch("DROP TABLE unit").unwrap();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An index of some 100 pages, and 6,000 that are free.
+    fn mostly_free(directory: &tempfile::TempDir) -> Index {
+        let index = Index::open(Some(&directory.path().join("index")), "spool", 5).unwrap();
+        let rows = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 6100)";
+        let fill = format!(
+            "CREATE TABLE filler (x BLOB); INSERT INTO filler {rows} SELECT zeroblob(4000) FROM n;
+             DELETE FROM filler WHERE rowid <= 6000"
+        );
+        index.connection.execute_batch(&fill).unwrap();
+        assert!(index.pages("freelist_count").unwrap() >= 6000);
+        index
+    }
+
+    #[test]
+    fn an_index_of_which_little_is_left_gives_all_back_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut index = mostly_free(&directory);
+        assert!(!index.give_back(1000, 2048).unwrap());
+        assert_eq!(index.pages("freelist_count").unwrap(), 0);
+        let length = std::fs::metadata(directory.path().join("index")).unwrap().len();
+        assert!(length < 200 * 4096, "{length}");
+        assert!(index.is_sound().unwrap());
+    }
+
+    #[test]
+    fn an_index_of_which_more_is_left_gives_back_bit_by_bit_until_half_of_it_is_in_use() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut index = mostly_free(&directory);
+        let mut steps = 0;
+        while index.give_back(1000, 0).unwrap() {
+            steps += 1;
+        }
+        assert!(steps >= 4, "{steps}");
+        let (free, all) = ("freelist_count", "page_count");
+        assert!(index.pages(free).unwrap() < 1024 && index.pages(all).unwrap() < 1200);
+        assert!(index.is_sound().unwrap());
     }
 }

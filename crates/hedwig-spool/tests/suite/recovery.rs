@@ -360,5 +360,5 @@ async fn the_index_gives_its_room_back_when_most_of_it_is_forgotten() {
     while spool.show(id(1)).await.unwrap().is_some() {}
     spool.counts().await.unwrap();
     spool.close().await;
-    assert!(full > 2 * size(), "{full} octets, and {} in the end", size());
+    assert!(full > 10 * size(), "{full} octets, and {} in the end", size());
 }
