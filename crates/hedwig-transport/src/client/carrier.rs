@@ -44,7 +44,7 @@ impl Carrier {
             Err(failure) if failure.may_be_of_one_mail() && mails.len() > 1 => {
                 self.carry_one_by_one(&mails, callers, traceparent.as_deref()).await;
             }
-            result => tell(&mails, callers, result),
+            result => self.tell(&mails, callers, result),
         }
     }
 
@@ -65,7 +65,7 @@ impl Carrier {
             if let Err(failure @ Failure::Unreachable(_)) = &result {
                 unreachable = Some(failure.clone());
             }
-            tell(alone, vec![caller], result);
+            self.tell(alone, vec![caller], result);
         }
     }
 
@@ -77,29 +77,35 @@ impl Carrier {
         let chunks = Chunks::new(batch::encode(mails));
         self.shared.postoffices.hand_over(mails, chunks, traceparent).await
     }
+
+    fn tell(
+        &self,
+        mails: &[BatchMail],
+        callers: Vec<Caller>,
+        result: Result<Vec<Receipt>, Failure>,
+    ) {
+        let results: Vec<_> = match result {
+            Ok(receipts) => receipts.into_iter().map(Ok).collect(),
+            Err(failure) => {
+                let result = |(caller, mail): (&Caller, &BatchMail)| {
+                    failure.result(caller.id, mail.envelope.recipients.len())
+                };
+                callers.iter().zip(mails).map(result).collect()
+            }
+        };
+        for ((caller, mail), result) in callers.into_iter().zip(mails).zip(results) {
+            let is_settled = result.is_ok();
+            if caller.tell(result) && is_settled {
+                self.shared.postoffices.told(mail);
+            }
+        }
+    }
 }
 
 impl Drop for Carrier {
     fn drop(&mut self) {
         if !self.retired {
             self.shared.queue.lose_carrier();
-        }
-    }
-}
-
-fn tell(mails: &[BatchMail], callers: Vec<Caller>, result: Result<Vec<Receipt>, Failure>) {
-    match result {
-        Ok(receipts) => {
-            callers
-                .into_iter()
-                .zip(receipts)
-                .for_each(|(caller, receipt)| caller.tell(Ok(receipt)));
-        }
-        Err(failure) => {
-            for (caller, mail) in callers.into_iter().zip(mails) {
-                let result = failure.result(caller.id, mail.envelope.recipients.len());
-                caller.tell(result);
-            }
         }
     }
 }

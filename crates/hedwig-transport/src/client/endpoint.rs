@@ -15,7 +15,7 @@ use super::{
     ClientError, ClientOptions,
     connector::{Connector, Peer, Place},
 };
-use crate::{Body, text::printable};
+use crate::{Body, PROBLEM_JSON, text::printable};
 
 /// One URL to which requests can be sent, over pooled connections.
 #[derive(Clone, Debug)]
@@ -123,6 +123,14 @@ impl Endpoint {
 }
 
 impl EndpointAnswer {
+    /// Whether it is a problem (RFC 9457), as all errors of a postoffice are. Those of who stands between seldom are.
+    #[must_use]
+    pub fn is_problem(&self) -> bool {
+        let kind = self.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default();
+        kind.trim().eq_ignore_ascii_case(PROBLEM_JSON)
+    }
+
     /// When to try again (RFC 9110 §10.2.3), where that is said in seconds.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {

@@ -36,9 +36,10 @@ use queue::{Queue, Waiting};
 /// - Each mail goes with a key, its origin's or else its id, under which the postoffice takes it once
 ///   only. So whoever gets an `Err` may call again with the same mail.
 /// - `Ok` is the postoffice's word on each recipient, with the id that the mail has there. A final
-///   refusal (4xx but 401, 403, 408, 409, 425 and 429) is an `Ok` with failed outcomes. Everything else is an
-///   `Err` of a [`Refusal`], with the time to try again where that is known.
-/// - A call that is dropped leaves the request alone in which its mail went: others ride on it.
+///   refusal (a problem with a 4xx but 401, 403, 408, 409, 425 and 429; or any 413) is an `Ok` with failed outcomes.
+///   Everything else is an `Err` of a [`Refusal`], with the time to try again where that is known.
+/// - A call that is dropped leaves the request alone in which its mail went: others ride on it. While it is under way, and
+///   for a while after an end that nobody was told, the same mail is offered to no other postoffice.
 ///
 /// Needs a tokio runtime. Clones share all there is.
 #[derive(Clone)]

@@ -21,10 +21,10 @@ use crate::{BATCH_SMTP, Body, MESSAGES_PATH, body::Chunks};
 /// The postoffices, the preferred one first.
 pub(super) struct Postoffices {
     all: Vec<Postoffice>,
-    bindings: Bindings,
+    /// Where there is only one, nothing need be remembered.
+    bindings: Option<Bindings>,
     down_min: Duration,
     down_max: Duration,
-    ambiguous_hold: Duration,
 }
 
 struct Postoffice {
@@ -46,7 +46,7 @@ struct Health {
 
 /// What to do after an answer.
 enum Next {
-    /// It is settled.
+    /// Ask nobody else: it is settled, or may be.
     Settled(Result<Vec<Receipt>, Failure>),
     /// Nothing was taken: ask the next one.
     Elsewhere(Failure),
@@ -66,13 +66,10 @@ impl Postoffices {
             };
             Ok(Postoffice { endpoint: Endpoint::new(url, options)?, health: Mutex::new(health) })
         };
-        Ok(Self {
-            all: options.urls.iter().map(postoffice).collect::<Result<_, ClientError>>()?,
-            bindings: Bindings::default(),
-            down_min: options.down_min,
-            down_max: options.down_max,
-            ambiguous_hold: options.ambiguous_hold,
-        })
+        let all: Vec<_> =
+            options.urls.iter().map(postoffice).collect::<Result<_, ClientError>>()?;
+        let bindings = (all.len() > 1).then(|| Bindings::new(options.ambiguous_hold));
+        Ok(Self { all, bindings, down_min: options.down_min, down_max: options.down_max })
     }
 
     /// Hands mails over to the first postoffice that answers.
@@ -82,19 +79,33 @@ impl Postoffices {
         chunks: Chunks,
         traceparent: Option<&str>,
     ) -> Result<Vec<Receipt>, Failure> {
-        let bound = self.bindings.find(mails)?;
+        let bindings = self.bindings.as_ref();
+        let bound = bindings.map_or(Ok(None), |bindings| bindings.find(mails))?;
         let mut failure = None;
         for index in 0..self.all.len() {
             if bound.is_some_and(|bound| bound != index) {
                 continue;
             }
             let Some(_turn) = self.turn(index, bound.is_some()) else { continue };
+            let under_way = bindings.map(|bindings| bindings.begin(mails, index));
             match self.ask(index, mails, &chunks, traceparent).await {
                 Next::Settled(result) => return result,
-                Next::Elsewhere(why) => failure = Some(why),
+                Next::Elsewhere(why) => {
+                    if let Some(under_way) = under_way {
+                        under_way.nothing_taken();
+                    }
+                    failure = Some(why);
+                }
             }
         }
         Err(failure.unwrap_or_else(|| self.all_down()))
+    }
+
+    /// Whoever asked for this mail was told what became of it, and does not ask again.
+    pub(super) fn told(&self, mail: &BatchMail) {
+        if let Some(bindings) = &self.bindings {
+            bindings.told(mail);
+        }
     }
 
     async fn ask(
@@ -113,16 +124,21 @@ impl Postoffices {
             // safe, for it knows the keys.
             answer = ask().await;
         }
-        match answer {
+        let next = match answer {
             Ok(answer) => self.judge(index, mails, &answer),
             Err(error) => {
                 self.went_down(index, None, &error);
                 let failure = Failure::unreachable(endpoint.host(), &error);
-                if matches!(error, EndpointError::Connect(_)) && !broken {
-                    return Next::Elsewhere(failure);
+                match error {
+                    EndpointError::Connect(_) => Next::Elsewhere(failure),
+                    _ => unclear(failure),
                 }
-                self.unclear(index, mails, failure)
             }
+        };
+        match next {
+            // Of the first request nobody knows.
+            Next::Elsewhere(failure) if broken => unclear(failure),
+            next => next,
         }
     }
 
@@ -135,54 +151,47 @@ impl Postoffices {
         let (host, said) = (&answer.relay.host, answer::describe(answer));
         let failure = Failure::unavailable(host, &said).retry_after(retry_after);
         match status {
-            // Nothing was taken: what it has against us, or against now, others may not have.
-            401 | 403 | 429 | 503 => {
+            408 | 425 => Next::Elsewhere(failure),
+            409 => unclear(Failure::key_in_use(host, &said).retry_after(retry_after)),
+            // Whoever stands between may have bounds of its own.
+            413 => self.settled(index, answer::refused(answer, mails)),
+            400 | 402 | 404..=407 | 410..=428 | 430..=499 if answer.is_problem() => {
+                self.settled(index, answer::refused(answer, mails))
+            }
+            // Nothing was taken: what it has against us, or against now, others may not have. What is no problem
+            // was said by somebody between, or by what stands at a wrong URL.
+            400..=499 => {
                 self.went_down(index, retry_after, &said);
                 Next::Elsewhere(failure)
             }
-            408 | 425 => Next::Elsewhere(failure),
-            409 => {
-                let failure = Failure::key_in_use(host, &said).retry_after(retry_after);
-                self.unclear(index, mails, failure)
+            // Somebody between says it also when the postoffice ended over the mails.
+            503 if answer.is_problem() => {
+                self.went_down(index, retry_after, &said);
+                Next::Elsewhere(failure)
             }
-            400..=499 => self.settled(index, mails, answer::refused(answer, mails)),
             _ => {
                 self.went_down(index, retry_after, &said);
-                self.unclear(index, mails, failure)
+                unclear(failure)
             }
         }
     }
 
     fn judge_accepted(&self, index: usize, mails: &[BatchMail], answer: &EndpointAnswer) -> Next {
         if let Some(receipts) = answer::receipts(answer, mails) {
-            return self.settled(index, mails, Ok(receipts));
+            return self.settled(index, Ok(receipts));
         }
         let what = "its answer 202 is not about what it was sent";
         self.went_down(index, None, &what);
-        self.unclear(index, mails, Failure::unavailable(&answer.relay.host, what))
+        unclear(Failure::unavailable(&answer.relay.host, what))
     }
 
-    fn settled(
-        &self,
-        index: usize,
-        mails: &[BatchMail],
-        result: Result<Vec<Receipt>, Failure>,
-    ) -> Next {
-        self.bindings.release(mails);
+    fn settled(&self, index: usize, result: Result<Vec<Receipt>, Failure>) -> Next {
         let mut health = self.all[index].lock();
         if health.failures > 0 {
             tracing::info!(postoffice = self.all[index].endpoint.host(), "postoffice is back");
             health.failures = 0;
         }
         Next::Settled(result)
-    }
-
-    /// It may have taken the mails: nobody else may be asked.
-    fn unclear(&self, index: usize, mails: &[BatchMail], failure: Failure) -> Next {
-        if self.all.len() > 1 {
-            self.bindings.bind(mails, index, self.ambiguous_hold);
-        }
-        Next::Settled(Err(failure))
     }
 
     fn went_down(&self, index: usize, retry_after: Option<Duration>, why: &dyn std::fmt::Display) {
@@ -240,6 +249,11 @@ impl Health {
     fn is_up(&self, now: Instant) -> bool {
         self.failures == 0 || self.down_until <= now
     }
+}
+
+/// It may have taken the mails: nobody else may be asked.
+fn unclear(failure: Failure) -> Next {
+    Next::Settled(Err(failure))
 }
 
 /// See [`Postoffices::turn`].

@@ -32,9 +32,9 @@ impl Caller {
         !self.answer.is_closed()
     }
 
-    /// Tells; a caller that is gone does not mind.
-    pub(super) fn tell(self, result: Result<Receipt, BoxError>) {
-        let _ = self.answer.send(result);
+    /// Tells; `false` when the caller is gone.
+    pub(super) fn tell(self, result: Result<Receipt, BoxError>) -> bool {
+        self.answer.send(result).is_ok()
     }
 }
 

@@ -7,6 +7,7 @@ use crate::common::{
 };
 use hedwig_envelope::{Refusal, RefusalKind};
 use hedwig_transport::{Client, ClientOptions, ServerOptions};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tower::ServiceExt;
 
 async fn send(client: &Client, number: u128) -> Result<hedwig_envelope::Receipt, Refusal> {
@@ -123,7 +124,7 @@ async fn a_mail_whose_postoffice_dies_over_it_is_offered_to_nobody_else() {
     let dying = format!("http://{}", listener.local_addr().unwrap());
     let death = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
-        let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 64]).await;
+        let _ = stream.read(&mut [0; 64]).await;
     });
     let second = Desk::default();
     let server = start(app(&second)).await;
@@ -134,6 +135,78 @@ async fn a_mail_whose_postoffice_dies_over_it_is_offered_to_nobody_else() {
     assert_eq!(second.count(), 0);
     assert!(send(&client, 2).await.unwrap().is_done());
     server.stop().await;
+}
+
+#[tokio::test]
+async fn a_mail_that_is_under_way_to_one_is_offered_to_nobody_else() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent = format!("http://{}", listener.local_addr().unwrap());
+    let second = Desk::default();
+    let server = start(app(&second)).await;
+    let client = Client::new(options(vec![silent, server.url()])).unwrap();
+    let first_call = tokio::spawn(client.clone().oneshot(mail(1)));
+    let (mut stream, _) = listener.accept().await.unwrap();
+    stream.read_exact(&mut [0; 64]).await.unwrap();
+    first_call.abort();
+    // Nobody else can reach it now, and the request that did is still unanswered.
+    drop(listener);
+    send(&client, 1).await.unwrap_err();
+    assert_eq!(second.count(), 0);
+    assert!(send(&client, 2).await.unwrap().is_done(), "other mails go elsewhere");
+    drop(stream);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_mail_that_was_taken_while_nobody_listened_is_offered_to_nobody_else() {
+    let (first, second) = (Desk::default(), Desk::default());
+    let servers = [start(app(&first)).await, start(app(&second)).await];
+    let client = Client::new(options(servers.iter().map(Running::url).collect())).unwrap();
+    let mut held_back = first.hold_back();
+    let first_call = tokio::spawn(client.clone().oneshot(mail(1)));
+    held_back.has_come().await;
+    first_call.abort();
+    held_back.let_go();
+    let [first_server, second_server] = servers;
+    first_server.stop().await;
+    send(&client, 1).await.unwrap_err();
+    assert_eq!((first.count(), second.count()), (1, 0));
+    second_server.stop().await;
+}
+
+#[tokio::test]
+async fn after_a_request_that_broke_off_not_now_says_nothing_of_it() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let breaking = format!("http://{}", listener.local_addr().unwrap());
+    let breaks_once = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.read_exact(&mut [0; 64]).await.unwrap();
+        drop(stream);
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.read_exact(&mut [0; 64]).await.unwrap();
+        let answer = b"HTTP/1.1 503 x\r\nContent-Type: application/problem+json\r\n\
+            Content-Length: 2\r\nConnection: close\r\n\r\n{}";
+        stream.write_all(answer).await.unwrap();
+        stream.read_to_end(&mut Vec::new()).await
+    });
+    let second = Desk::default();
+    let server = start(app(&second)).await;
+    let client = Client::new(options(vec![breaking, server.url()])).unwrap();
+    send(&client, 1).await.unwrap_err();
+    assert_eq!(second.count(), 0);
+    breaks_once.abort();
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_stands_before_a_postoffice_may_say_503_of_a_mail_that_was_taken() {
+    let first = Script::default().answer_as("text/plain", 503, "upstream reset");
+    let second = Desk::default();
+    let servers = [first.start().await, start(app(&second)).await];
+    let client = Client::new(options(servers.iter().map(Running::url).collect())).unwrap();
+    send(&client, 1).await.unwrap_err();
+    assert!(send(&client, 2).await.unwrap().is_done(), "other mails go elsewhere");
+    assert_eq!((first.count(), second.count()), (1, 1));
 }
 
 #[tokio::test]

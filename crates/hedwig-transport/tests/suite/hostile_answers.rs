@@ -60,6 +60,19 @@ async fn every_4xx_is_final_but_those_that_may_go_well_later() {
 }
 
 #[tokio::test]
+async fn what_no_postoffice_says_is_final_for_no_mail_but_one_that_is_too_large() {
+    for status in [400, 403, 404, 405, 407, 410, 415, 421, 422, 451] {
+        let script = Script::default().answer_as("text/html", status, "<h1>nginx</h1>");
+        let server = script.start().await;
+        let refusal = client(&server).oneshot(mail(1)).await.unwrap_err();
+        assert!(refusal.downcast::<Refusal>().unwrap().reply.is_transient(), "{status}");
+    }
+    let server = Script::default().answer_as("text/html", 413, "<h1>nginx</h1>").start().await;
+    let receipt = client(&server).oneshot(mail(1)).await.unwrap();
+    assert_eq!(receipt.outcomes[0].answer().reply.code(), 552);
+}
+
+#[tokio::test]
 async fn every_5xx_is_to_be_tried_again() {
     for status in 500..=511 {
         assert!(answered(status, "{}").await.unwrap_err().reply.is_transient());

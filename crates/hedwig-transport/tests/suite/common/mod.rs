@@ -17,8 +17,8 @@ use hedwig_envelope::{
     Reply, Status, Timestamp,
 };
 use hedwig_transport::{
-    Body, Client, ClientOptions, Messages, MessagesOptions, ServerOptions, Token, full, messages,
-    serve,
+    Body, Client, ClientOptions, Messages, MessagesOptions, PROBLEM_JSON, ServerOptions, Token,
+    full, messages, serve,
 };
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -200,10 +200,15 @@ pub struct Script {
 }
 
 impl Script {
+    /// Answers like this; errors as problems, like every postoffice.
     pub fn answer(self, status: u16, body: impl Into<Bytes>) -> Self {
-        let mut response = Response::new(full(body));
-        *response.status_mut() = StatusCode::from_u16(status).unwrap();
-        self.answer_with(response)
+        let kind = if status < 400 { "application/json" } else { PROBLEM_JSON };
+        self.answer_as(kind, status, body)
+    }
+
+    pub fn answer_as(self, kind: &str, status: u16, body: impl Into<Bytes>) -> Self {
+        let response = Response::builder().status(status).header("content-type", kind);
+        self.answer_with(response.body(full(body)).unwrap())
     }
 
     pub fn answer_with(self, response: Response<Body>) -> Self {
