@@ -10,7 +10,10 @@ use std::{
 };
 
 use hedwig_envelope::{MailId, Timestamp};
-use tokio::sync::{oneshot, watch};
+use tokio::{
+    sync::{oneshot, watch},
+    time::Instant,
+};
 
 use crate::{
     SpoolError, SpoolOptions,
@@ -21,7 +24,7 @@ use crate::{
     leases::{Leases, UnitKey},
     log::{Log, Position},
     pace::Paces,
-    prepare::Prepared,
+    prepare::{Prepared, remove_content},
     record::Encoded,
     reserve::Reserve,
     standing::Standing,
@@ -34,6 +37,7 @@ mod batch;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use batch::Wanted;
 use batch::{Batch, Pending};
 
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, SpoolError>>;
@@ -96,10 +100,17 @@ pub(crate) struct Engine {
     pub(crate) cache: Cache,
     pub(crate) holding: Arc<Holding>,
     pub(crate) options: SpoolOptions,
+    /// The latest time it was ever told.
     pub(crate) now: Timestamp,
+    /// The time that it was told last: a clock may be set back.
+    pub(crate) clock: Timestamp,
+    /// The contents of mails that were refused when they may have been written.
+    pub(crate) doubtful_contents: Vec<String>,
     pub(crate) compaction: Option<Compaction>,
     /// Whether mails were forgotten since the index was last asked to give room back.
     pub(crate) may_shorten: bool,
+    /// When that failed last.
+    pub(crate) shortening_failed_at: Option<Instant>,
     pub(crate) changed: watch::Sender<u64>,
     pub(crate) quarantined: Arc<AtomicU64>,
     pub(crate) standing: Standing,
@@ -115,10 +126,10 @@ pub(crate) struct Engine {
 
 impl Engine {
     pub(crate) fn handle(&mut self, batch: impl IntoIterator<Item = Request>, now: Timestamp) {
-        self.now = self.now.max(now);
+        (self.now, self.clock) = (self.now.max(now), now);
         self.leases.keep_up(now, self.options.lease);
         self.mend_index();
-        self.reserve.mend(self.now);
+        self.reserve.mend(now);
         self.record_interrupted();
         // Apart, for when there is room only for what makes room.
         let (mut mails, mut work) = (Batch::default(), Batch::default());
@@ -193,7 +204,7 @@ impl Engine {
         {
             let mails = batch.split_off(work_records);
             if self.make_room() || !mails.records.is_empty() {
-                mails.refuse(error);
+                self.refuse_written(mails, error);
                 written = self.log.append(&batch.records);
             }
         }
@@ -201,9 +212,12 @@ impl Engine {
             Ok(places) => places,
             Err(error) => {
                 tracing::error!(%error, mails = batch.commits.len(), "a batch could not be stored");
-                return batch.refuse(&error);
+                return self.refuse_written(batch, &error);
             }
         };
+        for name in std::mem::take(&mut self.doubtful_contents) {
+            remove_content(&**self.log.disk(), &name);
+        }
         self.spend(batch.records.iter().map(|record| record.len() as u64).sum());
         for (id, reply) in batch.commits {
             answer(reply, Ok(id));
@@ -226,6 +240,14 @@ impl Engine {
         }
     }
 
+    /// Refuses what could not be written, or flushed. Some of it may be in the file all the same, and count when this process
+    /// ends before the next segment says how far the one before it does. So its contents stay until then: a
+    /// mail that comes back is whole.
+    fn refuse_written(&mut self, mut batch: Batch, error: &SpoolError) {
+        self.doubtful_contents.extend(batch.keep_contents());
+        batch.refuse(error);
+    }
+
     /// Tells the index what is durable; tells how many recipients each action changed.
     fn take_over(
         &mut self,
@@ -240,7 +262,7 @@ impl Engine {
         for change in changes {
             match change {
                 // It is not cached: its content may be a part of something larger still.
-                Pending::Mail { file: Some(file), .. } => file.keep(),
+                Pending::Mail { file: Some(file), .. } => drop(file.keep()),
                 Pending::Mail { mail, .. } => self.cache.insert(mail),
                 Pending::Action(action) if action.act == Act::Drop => {
                     action.units.into_iter().for_each(|key| self.leases.end(key));

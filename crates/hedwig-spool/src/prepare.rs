@@ -76,7 +76,7 @@ fn detached(content: &Content) -> Content {
 
 /// Equal for two submissions of one mail: what relays added does not count, and neither do the times that
 /// shrink from one to the next.
-fn fingerprint(mail: &Mail) -> String {
+pub(crate) fn fingerprint(mail: &Mail) -> String {
     let mut hasher = Xxh3Default::new();
     let mut envelope = Cow::Borrowed(&mail.envelope);
     if envelope.parameters.deliver_by.is_some() || envelope.parameters.hold.is_some() {
@@ -114,9 +114,10 @@ impl ContentFile {
         Ok((guard, hasher.digest()))
     }
 
-    /// The log refers to it now.
-    pub(crate) fn keep(mut self) {
+    /// The log refers to it now, or may do so. Tells its name.
+    pub(crate) fn keep(mut self) -> String {
         self.kept = true;
+        std::mem::take(&mut self.name)
     }
 }
 

@@ -18,12 +18,12 @@ use crate::{
     Claim, Claimed, Clock, Counts, Grouping, Lease, Owed, SpoolError, SpoolOptions,
     disk::Disk,
     driver::Driver,
-    engine::{Engine, Request, Settle},
+    engine::{Engine, Request, Settle, Wanted},
     error::Refused,
     finding::Limits,
     log::Readers,
     pace::Paces,
-    prepare::{Prepared, blocks, prepare},
+    prepare::{Prepared, blocks, fingerprint, prepare},
     record::{Encoded, Kind},
     schedule::later,
     state::{Act, Action, Settlement, conversation_of},
@@ -60,16 +60,32 @@ impl Spool {
     /// [`SpoolError::Io`] when it could not be stored, and was not.
     pub async fn commit(&self, mail: Mail) -> Result<Receipt, SpoolError> {
         let recipients = mail.envelope.recipients.len();
-        if blocks(&mail, &self.shared.options) {
+        let known = match blocks(&mail, &self.shared.options) {
             // Before its content takes the room that is left.
-            self.ask(|engine| engine.check_room()).await??;
-        }
-        let prepared = Box::new(self.prepare(mail).await?);
-        let id = self.request(|reply| Request::Commit { prepared, reply }).await?;
+            true => self.known_or_room(&mail).await?,
+            false => None,
+        };
+        let id = match known {
+            Some(id) => id,
+            None => {
+                let prepared = Box::new(self.prepare(mail).await?);
+                self.request(|reply| Request::Commit { prepared, reply }).await?
+            }
+        };
         let text = format!("queued as {id}");
         let reply = Reply::with_status(250, Status::OK, text);
         let answer = Answer::new(Status::OK, reply, None);
         Ok(Receipt::uniform(id, recipients, Outcome::Done(answer)))
+    }
+
+    async fn known_or_room(&self, mail: &Mail) -> Result<Option<MailId>, SpoolError> {
+        let (id, key) = (mail.id, mail.origin.idempotency_key.clone());
+        let fingerprint = fingerprint(mail);
+        self.ask_index(move |engine| {
+            let key = key.as_ref().map(|key| key.as_str());
+            engine.known_or_room(&Wanted { id, key, fingerprint: &fingerprint })
+        })
+        .await
     }
 
     /// Leases what is due at `now`.

@@ -41,10 +41,24 @@ impl Pending {
     /// Whether something may be due after it that was not before, now or later.
     pub(super) fn makes_due(&self) -> bool {
         match self {
-            Self::Mail { .. } | Self::Action(_) => true,
+            // After one sender another may be told.
+            Self::Mail { .. } | Self::Action(_) | Self::Told(_) => true,
             Self::Settlement(settlement) => settlement.next_due.is_some(),
-            Self::Told(_) => false,
         }
+    }
+}
+
+/// By what a mail is known.
+pub(crate) struct Wanted<'a> {
+    pub(crate) id: MailId,
+    pub(crate) key: Option<&'a str>,
+    pub(crate) fingerprint: &'a str,
+}
+
+impl<'a> Wanted<'a> {
+    fn of(record: &'a MailRecord) -> Self {
+        let key = record.origin.idempotency_key.as_ref().map(|key| key.as_str());
+        Self { id: record.id, key, fingerprint: &record.fingerprint }
     }
 }
 
@@ -60,8 +74,9 @@ impl Engine {
         reply: Reply<MailId>,
         batch: &mut Batch,
     ) {
-        let known = match self.known(&prepared.record, batch) {
-            Err(error) if self.rebuild_if_damaged(&error) => self.known(&prepared.record, batch),
+        let wanted = Wanted::of(&prepared.record);
+        let known = match self.known(&wanted, batch) {
+            Err(error) if self.rebuild_if_damaged(&error) => self.known(&wanted, batch),
             known => known,
         };
         if let Ok(None) = known
@@ -85,24 +100,30 @@ impl Engine {
         }
     }
 
+    /// Whether a mail may take room before it is admitted. One that is known needs none: its id is told.
+    pub(crate) fn known_or_room(&self, wanted: &Wanted<'_>) -> Result<Option<MailId>, SpoolError> {
+        match self.known(wanted, &Batch::default())? {
+            Some(Known::Stored(id) | Known::InBatch(id)) => Ok(Some(id)),
+            None => self.check_room().map(|()| None),
+        }
+    }
+
     /// The mail that has this one's key or id, and is the same.
-    fn known(&self, record: &MailRecord, batch: &Batch) -> Result<Option<Known>, SpoolError> {
-        let key = record.origin.idempotency_key.as_ref().map(|key| key.as_str());
-        let in_batch = key.and_then(|key| batch.keys.get(key)).copied().unwrap_or(record.id);
+    fn known(&self, wanted: &Wanted<'_>, batch: &Batch) -> Result<Option<Known>, SpoolError> {
+        let Wanted { id, key, fingerprint } = *wanted;
+        let in_batch = key.and_then(|key| batch.keys.get(key)).copied().unwrap_or(id);
         let reused = || {
-            let name = key.map_or_else(|| record.id.to_string(), ToOwned::to_owned);
+            let name = key.map_or_else(|| id.to_string(), ToOwned::to_owned);
             Err(SpoolError::KeyReused(name))
         };
-        if let Some(fingerprint) = batch.ids.get(&in_batch) {
-            let same = *fingerprint == record.fingerprint;
+        if let Some(found) = batch.ids.get(&in_batch) {
+            let same = found == fingerprint;
             return if same { Ok(Some(Known::InBatch(in_batch))) } else { reused() };
         }
         let by_key = key.map(|key| self.index.mail_of_key(key)).transpose()?.flatten();
-        let stored = by_key.unwrap_or(record.id);
+        let stored = by_key.unwrap_or(id);
         match self.index.fingerprint(stored)? {
-            Some(fingerprint) if fingerprint == record.fingerprint => {
-                Ok(Some(Known::Stored(stored)))
-            }
+            Some(found) if found == fingerprint => Ok(Some(Known::Stored(stored))),
             Some(_) => reused(),
             None => Ok(None),
         }
@@ -175,6 +196,15 @@ impl Batch {
     fn push_mail(&mut self, prepared: Prepared) {
         let Prepared { mail, record, encoded, file } = prepared;
         self.push(encoded, Pending::Mail { mail, record, file });
+    }
+
+    /// The files of its mails' contents, which stay.
+    pub(super) fn keep_contents(&mut self) -> Vec<String> {
+        let file = |change: &mut Pending| match change {
+            Pending::Mail { file, .. } => file.take().map(ContentFile::keep),
+            _ => None,
+        };
+        self.changes.iter_mut().filter_map(file).collect()
     }
 
     pub(super) fn refuse(self, error: &SpoolError) {

@@ -17,7 +17,7 @@ use crate::common::{
 use hedwig_envelope::{Content, Mail, State};
 use hedwig_spool::{
     Filter, Selection, Spool, SpoolError, SpoolOptions,
-    disk::{Disk, Fault, Kept, SimulatedDisk},
+    disk::{Disk, Fault, Kept, OperationKind::Flush, SimulatedDisk},
 };
 use rustix::io::Errno;
 
@@ -323,6 +323,33 @@ async fn files_of_contents_go_with_their_mails_and_orphans_when_opened() {
     assert_eq!(deliver_all(&spool, at(0)).await, 1);
     spool.counts().await.unwrap();
     assert_eq!(contents(), 0);
+}
+
+#[tokio::test]
+async fn a_refused_mail_that_comes_back_is_whole() {
+    let disk = SimulatedDisk::new();
+    let open = |disk: &SimulatedDisk| {
+        let options = SpoolOptions { inline_content_bytes_max: 1000, ..options() };
+        Spool::on_disk(Arc::new(disk.clone()), None, options).unwrap()
+    };
+    let spool = open(&disk);
+    spool.commit(mail(1, &["a@x.example"])).await.unwrap();
+    let large = with_key(mail(2, &["a@x.example"]), "key");
+    let large = Mail { content: Content::new(vec![b'x'; 5000].into()), ..large };
+    // All of it is written, and then the flush fails.
+    disk.plan(|operation| {
+        let fails = operation.kind == Flush && operation.name.starts_with("log/");
+        fails.then_some(Fault::Fail(Errno::IO.raw_os_error()))
+    });
+    assert!(spool.commit(large.clone()).await.is_err());
+    disk.heal();
+    let next = open(&disk.after_kill());
+    assert_eq!(next.commit(large.clone()).await.unwrap().id, large.id);
+    assert_eq!(claim(&next, at(0)).await.pop().unwrap().mail.content, large.content);
+    // Where the process goes on, what was refused is gone with the next mail.
+    spool.commit(mail(3, &["a@x.example"])).await.unwrap();
+    assert!(!disk.names().iter().any(|name| name.starts_with("contents/")), "{:?}", disk.names());
+    assert!(open(&disk.after_kill()).show(large.id).await.unwrap().is_none());
 }
 
 #[tokio::test]
