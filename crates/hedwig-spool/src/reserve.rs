@@ -15,13 +15,11 @@ use crate::{
     engine::Engine,
     log::{Position, Scanned},
     record::Kind,
-    schedule::later,
+    schedule::Pause,
     state::MailRecord,
 };
 
 const FILE: &str = "reserve";
-/// How long to wait before the reserve is made again, and before the oldest segment is looked at again.
-const AGAIN_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 
 pub(crate) struct Reserve {
     disk: Arc<dyn Disk>,
@@ -31,7 +29,8 @@ pub(crate) struct Reserve {
 }
 
 struct Given {
-    again_at: Timestamp,
+    /// It was tried to make it again, and so the oldest segment was looked at.
+    pause: Pause,
     /// How much has been written since, in bytes.
     spent: u64,
     /// The segment that there is room to clean.
@@ -48,7 +47,7 @@ impl Reserve {
         let names = disk.list("").map_err(SpoolError::io("list the spool"))?;
         let mut reserve = Self { disk, bytes, given: None };
         if bytes > 0 && !names.iter().any(|name| name == FILE) {
-            reserve.given = Some(Given { again_at: now, spent: 0, squeeze: None });
+            reserve.given = Some(Given { pause: Pause::since(now), spent: 0, squeeze: None });
             reserve.make(now);
         }
         Ok(reserve)
@@ -60,7 +59,7 @@ impl Reserve {
 
     /// Tries to make it, if it is given up and some time has passed.
     pub(crate) fn mend(&mut self, now: Timestamp) {
-        if self.given.as_ref().is_some_and(|given| now >= given.again_at) {
+        if self.given.as_ref().is_some_and(|given| given.pause.is_over(now)) {
             self.make(now);
         }
     }
@@ -73,9 +72,8 @@ impl Reserve {
             }
             Err(error) => {
                 tracing::warn!(%error, "no room for the reserve: new mail is refused until there is");
-                let again_at = later(now, AGAIN_AFTER);
                 if let Some(given) = &mut self.given {
-                    (given.again_at, given.squeeze) = (again_at, None);
+                    (given.pause, given.squeeze) = (Pause::since(now), None);
                 }
             }
         }
@@ -86,7 +84,7 @@ impl Reserve {
         if self.bytes == 0 || self.is_given() {
             return false;
         }
-        self.given = Some(Given { again_at: later(now, AGAIN_AFTER), spent: 0, squeeze: None });
+        self.given = Some(Given { pause: Pause::since(now), spent: 0, squeeze: None });
         let gone = self.disk.unlink(FILE).and_then(|()| self.disk.flush_directory(""));
         match gone {
             Ok(()) => {
@@ -111,7 +109,7 @@ impl Reserve {
 impl Engine {
     /// Makes room for what must be written; tells whether there is more than before.
     pub(crate) fn make_room(&mut self) -> bool {
-        let made = self.reserve.give_up(self.now);
+        let made = self.reserve.give_up(self.clock);
         if made && let Err(error) = self.index.shrink() {
             // It was to give back more; what the reserve gave is there all the same.
             tracing::debug!(%error, "the index keeps the room it has taken");

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 /// When to try again: exponential back-off with jitter. Pure; time and chance come in.
 ///
@@ -73,6 +73,21 @@ impl Schedule {
 /// The time so much later, or the end of time.
 pub(crate) fn later(time: Timestamp, duration: Duration) -> Timestamp {
     time.checked_add(duration).unwrap_or(Timestamp::MAX)
+}
+
+/// For a second something that failed is left alone, by a clock that may be set.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pause(Timestamp);
+
+impl Pause {
+    pub(crate) fn since(now: Timestamp) -> Self {
+        Self(now)
+    }
+
+    /// Whether it is over. One that began in the future is: the clock was set back.
+    pub(crate) fn is_over(self, now: Timestamp) -> bool {
+        now.duration_since(self.0).abs() >= SignedDuration::from_secs(1)
+    }
 }
 
 #[cfg(test)]

@@ -5,8 +5,6 @@
 //! Meanwhile nothing is written to the log, which bounds what is to be read, and nothing is claimed,
 //! for what was settled last may still look due.
 
-use std::time::Duration;
-
 use hedwig_envelope::{MailId, Timestamp};
 use rusqlite::{ErrorCode, ffi};
 
@@ -16,11 +14,8 @@ use crate::{
     index::Index,
     prepare::remove_content,
     recovery::{self, rebuild_index},
-    schedule::later,
+    schedule::Pause,
 };
-
-/// How long to wait before an index that failed is tried again.
-const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// How the index stands to the log.
 pub(crate) enum Standing {
@@ -34,13 +29,13 @@ pub(crate) enum Standing {
 
 pub(crate) struct Trouble {
     error: SpoolError,
-    again_at: Timestamp,
+    pause: Pause,
 }
 
 impl Standing {
     /// It has yet to read on from where it is.
     pub(crate) fn behind(error: SpoolError, now: Timestamp) -> Self {
-        Self::Behind(Trouble { error, again_at: later(now, AGAIN_AFTER) })
+        Self::Behind(Trouble { error, pause: Pause::since(now) })
     }
 
     /// Why it has not read all, if so.
@@ -52,7 +47,7 @@ impl Standing {
     }
 
     fn lost(error: SpoolError, now: Timestamp) -> Self {
-        Self::Lost(Trouble { error, again_at: later(now, AGAIN_AFTER) })
+        Self::Lost(Trouble { error, pause: Pause::since(now) })
     }
 }
 
@@ -91,14 +86,16 @@ impl Engine {
         if error.is_no_space() {
             self.make_room();
         }
-        self.standing = Standing::behind(error, self.now);
+        self.standing = Standing::behind(error, self.clock);
     }
 
     /// Lets an index that failed try again, once in a while.
     pub(crate) fn mend_index(&mut self) {
         match &self.standing {
             Standing::Current => return,
-            Standing::Behind(trouble) | Standing::Lost(trouble) if self.now < trouble.again_at => {
+            Standing::Behind(trouble) | Standing::Lost(trouble)
+                if !trouble.pause.is_over(self.clock) =>
+            {
                 return;
             }
             Standing::Behind(_) => self.read_on(),
@@ -143,7 +140,7 @@ impl Engine {
             }
             Err(error) => {
                 tracing::error!(%error, "the index cannot be made anew");
-                Standing::lost(error, self.now)
+                Standing::lost(error, self.clock)
             }
         };
     }

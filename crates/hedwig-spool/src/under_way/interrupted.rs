@@ -1,8 +1,6 @@
 //! Attempts that were under way when the process before ended.
 
-use std::time::Duration;
-
-use hedwig_envelope::{Answer, Outcome, Reply, Status, Timestamp};
+use hedwig_envelope::{Answer, Outcome, Reply, Status};
 use tokio::sync::oneshot;
 
 use super::LeftBehind;
@@ -11,18 +9,15 @@ use crate::{
     engine::{Engine, Request, Settle},
     leases::UnitKey,
     record::{Encoded, Kind},
-    schedule::later,
+    schedule::Pause,
     state::{Settlement, Unit},
 };
-
-/// How long to wait before what could not be recorded is tried again.
-const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// What is not recorded yet. Until it is, nothing is claimed: it may be tried again, and then nobody could
 /// tell that it had been tried before.
 pub(crate) struct Interrupted {
     left: LeftBehind,
-    trouble: Option<(SpoolError, Timestamp)>,
+    trouble: Option<(SpoolError, Pause)>,
 }
 
 impl Interrupted {
@@ -43,9 +38,9 @@ impl Engine {
     /// Records each attempt that was under way when the process before ended, as one of which nobody knows
     /// how it went; if it was not done yet, and the index knows what was recorded. Those units are due as before.
     pub(crate) fn record_interrupted(&mut self) {
-        let now = self.now;
+        let now = self.clock;
         let may_try = |interrupted: &Interrupted| {
-            interrupted.trouble.as_ref().is_none_or(|(_, again_at)| now >= *again_at)
+            interrupted.trouble.as_ref().is_none_or(|(_, pause)| pause.is_over(now))
         };
         if self.check_index().is_err() || !self.interrupted.as_ref().is_some_and(may_try) {
             return;
@@ -60,10 +55,11 @@ impl Engine {
             }
             Err(error) => {
                 self.rebuild_if_damaged(&error);
+                self.end_reading();
                 let what =
                     "interrupted attempts cannot be recorded: nothing is tried until they are";
                 tracing::error!(%error, "{what}");
-                interrupted.trouble = Some((error, later(now, AGAIN_AFTER)));
+                interrupted.trouble = Some((error, Pause::since(now)));
                 self.interrupted = Some(interrupted);
             }
         }
@@ -88,7 +84,7 @@ impl Engine {
             answers.push((key, answer));
         }
         let count = requests.len();
-        self.handle(requests, self.now);
+        self.handle(requests, self.clock);
         let mut recorded = Ok(count);
         for (key, mut answer) in answers {
             if let Err(error) = answer.try_recv().unwrap_or(Err(SpoolError::Closed)) {
