@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use hedwig_envelope::Timestamp;
+use tokio::time::Instant;
 
 use crate::{
     SpoolError,
@@ -15,16 +16,20 @@ use crate::{
     index::{Change, MailRow},
     log::{Position, Scan, Scanned},
     record::{Encoded, Kind, Record},
+    standing::is_damage,
     state::{MailRecord, Place},
 };
 
 /// How many mails, and bytes, one step may move or forget.
 const STEP_MAILS: usize = 256;
 const STEP_BYTES: usize = 1 << 20;
-/// How many pages of the index one step may cut off.
+/// How many pages of the index one step may cut off, and for how long.
 const STEP_PAGES: u32 = 1024;
-/// If no more pages than so many are in use the index is written anew, which is a matter of some milliseconds.
+const STEP_TIME: Duration = Duration::from_millis(10);
+/// If no more pages than so many are in use the index is written anew, which is a matter of some ten milliseconds.
 const REWRITTEN_PAGES_MAX: i64 = 2048;
+/// How long to wait where the index could not be made shorter, for want of room most likely.
+const SHORTEN_AGAIN_AFTER: Duration = Duration::from_hours(1);
 
 /// How long a finished mail is remembered at the most while the spool has filled its disk: no history shall keep mail out. Its
 /// key is needed for as long as whoever handed it over may do so again for want of an answer.
@@ -77,8 +82,28 @@ impl Engine {
         // After most batches nothing has been forgotten, and the index need not be asked.
         // Nor is it asked again at once where it fails.
         let may_shorten = std::mem::take(&mut self.may_shorten);
-        self.may_shorten = may_shorten && self.index.give_back(STEP_PAGES, REWRITTEN_PAGES_MAX)?;
+        self.may_shorten = may_shorten && self.shorten_index()?;
         Ok(self.may_shorten)
+    }
+
+    /// Lets the index give back some of the room that it does not need; tells whether there is more. That takes room
+    /// at first. An index that finds none is as good as it was.
+    fn shorten_index(&mut self) -> Result<bool, SpoolError> {
+        let failed_at = self.shortening_failed_at;
+        if failed_at.is_some_and(|failed_at| failed_at.elapsed() < SHORTEN_AGAIN_AFTER)
+            || !self.index.is_mostly_free()?
+        {
+            return Ok(false);
+        }
+        self.index.save()?;
+        match self.index.give_back(STEP_PAGES, STEP_TIME, REWRITTEN_PAGES_MAX) {
+            Err(error) if !is_damage(&error) => {
+                tracing::info!(%error, "the index cannot be made shorter now");
+                self.shortening_failed_at = Some(Instant::now());
+                Ok(false)
+            }
+            more => Ok(more?),
+        }
     }
 
     fn retained_from(&self) -> Timestamp {

@@ -251,9 +251,9 @@ impl Index {
         }
         self.begin()?;
         for row in &rows {
-            for unit in self.units(row.id)? {
-                self.tally(&unit, -1);
-            }
+            let units = self.units(row.id)?;
+            self.unsaved += 1 + units.len();
+            units.iter().for_each(|unit| self.tally(unit, -1));
             let id = row.id.to_bytes();
             for sql in [
                 "DELETE FROM unit WHERE mail = ?1",
@@ -265,7 +265,6 @@ impl Index {
             self.live_bytes = self.live_bytes.saturating_sub(row.live_bytes());
             self.home(row.position.segment, -1);
         }
-        self.unsaved += rows.len();
         Ok(rows.len())
     }
 

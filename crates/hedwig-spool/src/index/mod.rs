@@ -24,6 +24,7 @@ use std::{
 
 use hedwig_envelope::MailId;
 use rusqlite::{Connection, config::DbConfig, ffi};
+use tokio::time::Instant;
 
 pub(crate) use apply::Change;
 pub(crate) use due::{Due, Visit};
@@ -67,6 +68,8 @@ const WAITING_PAGES: i64 = 8000;
 const WAITING_PAGES_SMALL: i64 = 250;
 /// So many pages (of 4 KiB) may be of no use: new mails will need them.
 const FREE_PAGES_KEPT: i64 = 1024;
+/// How long to wait for somebody else who has the file locked, as who looks at it does for a moment.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Another schema is not migrated but made anew from the log.
 const SCHEMA_VERSION: i64 = 5;
 
@@ -106,7 +109,7 @@ impl Index {
             }
             None => Connection::open_in_memory()?,
         };
-        connection.busy_timeout(Duration::from_secs(10))?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.set_prepared_statement_cache_capacity(64);
         // Only before there are tables: a file that has some stays as it is, and is made anew (`SCHEMA_VERSION`).
         connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
@@ -160,23 +163,32 @@ impl Index {
         Ok(found == "ok")
     }
 
-    /// Gives back pages of its file that nothing needs any more, once most of it is of no use: all of them if no more than
-    /// `rewritten_max` others are left, or else at most `cut_max` from its end. Tells whether there are more.
-    pub(crate) fn give_back(&mut self, cut_max: u32, rewritten_max: i64) -> Result<bool> {
-        let (free, all) = (self.pages("freelist_count")?, self.pages("page_count")?);
-        if free < FREE_PAGES_KEPT || 2 * free < all {
-            return Ok(false);
-        }
-        self.save()?;
-        if all - free <= rewritten_max {
+    /// Whether most of its file is of no use.
+    pub(crate) fn is_mostly_free(&self) -> Result<bool> {
+        let free = self.pages("freelist_count")?;
+        Ok(free >= FREE_PAGES_KEPT && 2 * free >= self.pages("page_count")?)
+    }
+
+    /// Gives back pages of its file that nothing needs any more: all of them if no more than `rewritten_max` others are
+    /// left, or else at most `cut_max` from its end, and for no longer than about `cut_time`. What was taken over has to
+    /// be saved. Tells whether there are more.
+    pub(crate) fn give_back(
+        &self,
+        cut_max: u32,
+        cut_time: Duration,
+        rewritten_max: i64,
+    ) -> Result<bool> {
+        if self.pages("page_count")? - self.pages("freelist_count")? <= rewritten_max {
             return self.rewrite().map(|()| false);
         }
+        let begun = Instant::now();
         let cut = format!("PRAGMA incremental_vacuum({cut_max})");
         let mut cut = self.connection.prepare(&cut)?;
         let mut steps = cut.query([])?;
-        // Each step cuts a page off.
-        while steps.next()?.is_some() {}
-        Ok(2 * self.pages("freelist_count")? >= all)
+        // Each step cuts a page off, and looks through what is free for it. What was cut when it ends stays so.
+        while steps.next()?.is_some() && begun.elapsed() < cut_time {}
+        drop(steps);
+        self.is_mostly_free()
     }
 
     fn pages(&self, which: &str) -> Result<i64> {
@@ -185,13 +197,17 @@ impl Index {
 
     /// Writes the file anew with what is left in it. To cut page after page off takes the longer for each the more are
     /// free: after ten million mails more than a quarter of an hour.
-    fn rewrite(&mut self) -> Result<()> {
+    fn rewrite(&self) -> Result<()> {
         // What is left is copied twice, and is small.
         self.connection.pragma_update(None, "temp_store", "MEMORY")?;
         let rewritten = self.connection.execute_batch("VACUUM");
         self.connection.pragma_update(None, "temp_store", "DEFAULT")?;
         rewritten?;
-        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        // Whoever reads it just now is not waited for.
+        self.connection.busy_timeout(Duration::ZERO)?;
+        let cut = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        self.connection.busy_timeout(BUSY_TIMEOUT)?;
+        cut
     }
 
     /// Gives back the room that what is yet to be moved into it takes, and takes less from now on.
@@ -329,8 +345,8 @@ mod tests {
     #[test]
     fn an_index_of_which_little_is_left_gives_all_back_at_once() {
         let directory = tempfile::tempdir().unwrap();
-        let mut index = mostly_free(&directory);
-        assert!(!index.give_back(1000, 2048).unwrap());
+        let index = mostly_free(&directory);
+        assert!(!index.give_back(1000, Duration::MAX, 2048).unwrap());
         assert_eq!(index.pages("freelist_count").unwrap(), 0);
         let length = std::fs::metadata(directory.path().join("index")).unwrap().len();
         assert!(length < 200 * 4096, "{length}");
@@ -340,14 +356,27 @@ mod tests {
     #[test]
     fn an_index_of_which_more_is_left_gives_back_bit_by_bit_until_half_of_it_is_in_use() {
         let directory = tempfile::tempdir().unwrap();
-        let mut index = mostly_free(&directory);
+        let index = mostly_free(&directory);
         let mut steps = 0;
-        while index.give_back(1000, 0).unwrap() {
+        while index.give_back(1000, Duration::MAX, 0).unwrap() {
             steps += 1;
         }
         assert!(steps >= 4, "{steps}");
         let (free, all) = ("freelist_count", "page_count");
         assert!(index.pages(free).unwrap() < 1024 && index.pages(all).unwrap() < 1200);
+        assert!(index.is_sound().unwrap());
+    }
+
+    #[test]
+    fn what_was_cut_off_when_its_time_was_over_stays_cut_off() {
+        let directory = tempfile::tempdir().unwrap();
+        let index = mostly_free(&directory);
+        let before = index.pages("page_count").unwrap();
+        for _ in 0..10 {
+            assert!(index.give_back(1000, Duration::ZERO, 0).unwrap(), "there is more");
+        }
+        let cut = before - index.pages("page_count").unwrap();
+        assert!((10..100).contains(&cut), "{cut}");
         assert!(index.is_sound().unwrap());
     }
 }

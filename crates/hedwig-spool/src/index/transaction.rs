@@ -1,7 +1,7 @@
 //! When what the index has taken over reaches its file: many batches together, for each rewrites much the same pages.
 //!
 //! The index may be older than the log. So a transaction stays open from batch to batch, and is [saved](Index::save)
-//! when it has grown long, when nothing is to be done for a moment, and before a file goes that only an older index
+//! when it has grown long, when nothing is to be done for a moment, and before a segment goes that only an older index
 //! needs. What a crash takes with it is read again from the log.
 
 use rusqlite::ffi;
@@ -69,16 +69,18 @@ impl Index {
             .execute((segment, offset as i64, counts, self.live_bytes as i64))?;
         self.connection.prepare_cached("COMMIT")?.execute([])?;
         (self.is_open, self.unsaved) = (false, 0);
+        // Not before: what could not be saved is saved with what follows.
+        self.homes_changed.clear();
+        self.homes.retain(|_, mails| *mails > 0);
         Ok(())
     }
 
     fn save_homes(&mut self) -> Result<()> {
         self.homes_changed.sort_unstable();
         self.homes_changed.dedup();
-        for number in std::mem::take(&mut self.homes_changed) {
+        for &number in &self.homes_changed {
             let mails = self.mails_in(number);
             if mails == 0 {
-                self.homes.remove(&number);
                 self.connection
                     .prepare_cached("DELETE FROM segment WHERE number = ?1")?
                     .execute([number])?;

@@ -223,8 +223,10 @@ impl Log {
     pub(crate) fn unlink_oldest(&mut self) -> Result<(), SpoolError> {
         let Some((number, _)) = self.segments.pop_first() else { return Ok(()) };
         let name = segment_name(number);
+        let gone = self.disk.unlink(&name).map_err(SpoolError::io(format!("unlink {name}")));
+        // Not before: somebody who reads it just now would keep it open.
         self.readers.forget(number);
-        self.disk.unlink(&name).map_err(SpoolError::io(format!("unlink {name}")))?;
+        gone?;
         self.disk.flush_directory(DIRECTORY).map_err(SpoolError::io(format!("flush {DIRECTORY}")))
     }
 
