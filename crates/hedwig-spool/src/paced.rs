@@ -22,11 +22,15 @@ pub(crate) struct PacedClaim {
 }
 
 impl Spool {
-    /// Begins to claim by pace, with what was known before the last restart.
+    /// Begins to claim by pace, with what was known before the last restart. After an error that is nothing.
     pub(crate) async fn begin_pacing(&self, options: PaceOptions) -> Result<(), SpoolError> {
         let now = self.clock().now();
         self.ask(move |engine| {
-            let texts = engine.index.take_paces()?;
+            let (texts, error) = match engine.index.take_paces() {
+                Ok(texts) => (texts, None),
+                // The options hold whatever is known.
+                Err(error) => (Vec::new(), Some(error)),
+            };
             let read = |text: &String| match serde_json::from_str::<Saved>(text) {
                 Ok(saved) => Some(saved),
                 Err(error) => {
@@ -39,7 +43,7 @@ impl Spool {
             let complete = saved.len() == texts.len();
             let kept = |saved: &Saved| complete || *saved != Saved::Complete;
             engine.paces.begin(options, saved.into_iter().filter(kept).collect(), now);
-            Ok(())
+            error.map_or(Ok(()), |error| Err(error.into()))
         })
         .await?
     }

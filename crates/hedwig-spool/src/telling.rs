@@ -23,6 +23,9 @@ use crate::{
 
 /// Who has not told a sender within this time will not do so any more, or is refused when he does.
 const TELLING_MAX: Duration = Duration::from_mins(1);
+/// So many senders are told at once, and with mails of about so many bytes: these are in memory meanwhile.
+const TELLINGS_MAX: usize = 16;
+const TELLING_BYTES_MAX: u64 = 32 << 20;
 
 /// A mail whose sender is yet to be told of some recipients.
 #[derive(Clone, Debug)]
@@ -34,13 +37,25 @@ pub struct Untold {
     recipients: Vec<ToldRecipient>,
 }
 
-/// Which senders are being told just now, and until when nobody else tells them.
+/// Which senders are being told just now.
 #[derive(Default)]
-pub(crate) struct Tellings(HashMap<MailId, Timestamp>);
+pub(crate) struct Tellings(HashMap<MailId, Telling>);
+
+struct Telling {
+    /// Until then nobody else tells this sender.
+    until: Timestamp,
+    bytes: u64,
+}
 
 impl Tellings {
     pub(crate) fn end(&mut self, mail: MailId) {
         self.0.remove(&mail);
+    }
+
+    /// Whether no more are told until one of these was.
+    fn are_enough(&self) -> bool {
+        let bytes: u64 = self.0.values().map(|telling| telling.bytes).sum();
+        self.0.len() >= TELLINGS_MAX || bytes >= TELLING_BYTES_MAX
     }
 }
 
@@ -58,10 +73,13 @@ impl Engine {
         gathering: Duration,
     ) -> Result<Option<Timestamp>, SpoolError> {
         let under_way = &self.tellings.0;
-        let first = self.index.untold(Timestamp::MAX, under_way.len() + 1)?;
-        let first = first.into_iter().find(|(mail, _)| !under_way.contains_key(mail));
+        let mut first = None;
+        if !self.tellings.are_enough() {
+            let untold = self.index.untold(Timestamp::MAX, under_way.len() + 1)?;
+            first = untold.into_iter().find(|(mail, _)| !under_way.contains_key(mail));
+        }
         let first = first.map(|(_, since)| later(since, gathering));
-        Ok(first.into_iter().chain(under_way.values().copied()).min())
+        Ok(first.into_iter().chain(under_way.values().map(|telling| telling.until)).min())
     }
 
     fn claim_untold(
@@ -71,17 +89,23 @@ impl Engine {
         mails_max: usize,
     ) -> Result<Vec<Debt>, SpoolError> {
         self.check_index()?;
-        self.tellings.0.retain(|_, until| *until > now);
+        self.tellings.0.retain(|_, telling| telling.until > now);
         let since = now.checked_sub(gathering).unwrap_or(Timestamp::MIN);
-        let untold = self.index.untold(since, self.tellings.0.len() + mails_max)?;
+        let most = self.tellings.0.len() + mails_max.min(TELLINGS_MAX);
+        let untold = self.index.untold(since, most)?;
         let mut debts = Vec::new();
         for (mail, _) in untold {
-            if debts.len() == mails_max || self.tellings.0.contains_key(&mail) {
+            if self.tellings.0.contains_key(&mail) {
                 continue;
             }
+            if debts.len() == mails_max || self.tellings.are_enough() {
+                break;
+            }
+            let row = self.index.mail(mail)?;
             // It runs out by itself, whatever comes of it.
-            self.tellings.0.insert(mail, later(now, TELLING_MAX));
-            let Some(row) = self.index.mail(mail)? else { continue };
+            let (until, bytes) = (later(now, TELLING_MAX), row.as_ref().map_or(0, |row| row.size));
+            self.tellings.0.insert(mail, Telling { until, bytes });
+            let Some(row) = row else { continue };
             let units = self.index.units(mail)?;
             debts.push(Debt { row, units, cached: self.cache.get(mail).cloned() });
         }
@@ -109,7 +133,8 @@ impl Engine {
 
 impl Spool {
     /// Mails whose senders are to be told at `now`: nothing of them waits any more, or what there is to tell
-    /// has been gathered for so long. Nobody else gets them for a minute.
+    /// has been gathered for so long. Nobody else gets them for a minute. There are 16 at once at the most, fewer where
+    /// they are large.
     ///
     /// # Errors
     /// When the index cannot be read. A mail that cannot be read comes without its content.
