@@ -11,8 +11,6 @@ use crate::{
     pace::PaceOptions, report::write_reports, schedule::later,
 };
 
-/// So many senders are told at once: each has its mail in memory meanwhile.
-const TELLINGS_MAX: usize = 16;
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
 const LONGEST_SLEEP: Duration = Duration::from_hours(1);
 /// A destination that is at fault is tried by one mail at least as often: that costs it little.
@@ -25,8 +23,8 @@ pub struct CourierOptions {
     pub schedule: Schedule,
     /// So many units are under way at most.
     pub concurrency: usize,
-    /// Their contents take at most so many bytes of memory; units of one mail share theirs. A mail that is
-    /// larger goes alone.
+    /// Their contents take at most so many bytes of memory; units of one mail share theirs. Those of 64 KiB and less are
+    /// not counted, and a mail that is larger than all of it goes when none other is under way but such.
     pub content_bytes_max: u64,
     /// So many of them to one destination at most. It begins with five, grows while the destination answers
     /// well and quickly, and shrinks when it breaks off or will not talk.
@@ -181,7 +179,7 @@ impl Courier {
 
     /// Tells the senders that are to be told now; tells whether there is one.
     async fn tell(&self, now: Timestamp, under_way: &mut JoinSet<()>) -> bool {
-        let claimed = self.spool.claim_untold(now, self.options.gathering, TELLINGS_MAX).await;
+        let claimed = self.spool.claim_untold(now, self.options.gathering, usize::MAX).await;
         let untold = claimed.unwrap_or_else(|error| {
             tracing::error!(%error, "the queue cannot be asked whom to tell");
             Vec::new()

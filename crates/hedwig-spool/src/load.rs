@@ -9,8 +9,8 @@ use crate::{
     Lease, Spool, SpoolError,
     disk::Disk,
     engine::Engine,
-    finding::{Finding, Finds, FoundUnit, Limits},
-    holding::Held,
+    finding::{Finding, Finds, FoundUnit, Limits, Mails},
+    holding::HeldMail,
     leases::UnitKey,
     log::{Position, Readers},
     pace::Permit,
@@ -26,9 +26,7 @@ pub(crate) struct Granted {
     unit: Unit,
     destination: Arc<str>,
     permit: Option<Permit>,
-    held: Arc<Held>,
-    cached: Option<Arc<Mail>>,
-    position: Position,
+    place: HeldMail,
 }
 
 /// A unit that is to be leased.
@@ -38,9 +36,7 @@ struct Ready {
     unit: Unit,
     permit: Option<Permit>,
     sender: Option<Arc<str>>,
-    held: Arc<Held>,
-    cached: Option<Arc<Mail>>,
-    position: Position,
+    place: HeldMail,
 }
 
 /// What a claim found.
@@ -65,37 +61,24 @@ impl Engine {
     fn lease_due(&mut self, now: Timestamp, limits: Limits) -> Result<Found, SpoolError> {
         self.check_index()?;
         self.check_interrupted()?;
-        let content_bytes_max = limits.content_bytes_max();
-        let mut finding = Finding::new(&self.leases, now, limits);
+        self.holding.begin_claim();
+        let mails = Mails { cache: &self.cache, holding: &self.holding };
+        let mut finding = Finding::new(&self.leases, mails, now, limits);
         let next_due = self.index.due(now, |index, due| finding.visit(index, due))?;
-        let Finds { units, put_off, put_off_more, mut more, wake } = finding.finish();
+        let Finds { units, put_off, put_off_more, more, wake } = finding.finish();
         let next_due = next_due.into_iter().chain(wake).min();
         let mut ready = Vec::new();
-        for FoundUnit { key: (mail, number), permit, sender } in units {
+        for FoundUnit { key: (mail, number), permit, sender, mail: place } in units {
             let Some(unit) = self.index.unit(mail, number)? else { continue };
-            let cached = self.cache.get(mail).cloned();
-            let (position, bytes) = match &cached {
-                Some(mail) => (Position::default(), mail.content.len() as u64),
-                None => match self.index.mail(mail)? {
-                    Some(row) => (row.position, row.size),
-                    None => continue,
-                },
-            };
-            let Some(held) = self.holding.hold(mail, bytes, content_bytes_max) else {
-                // It waits until others have ended; its place at its destination is free for them.
-                self.index.show_leased_again();
-                more = true;
-                continue;
-            };
-            ready.push(Ready { mail, number, unit, permit, sender, held, cached, position });
+            ready.push(Ready { mail, number, unit, permit, sender, place });
         }
         self.note(&mut ready)?;
         let length = self.options.lease;
         let grant = |ready: Ready| {
-            let Ready { mail, number, unit, permit, sender, held, cached, position } = ready;
+            let Ready { mail, number, unit, permit, sender, place } = ready;
             let key = (mail, number);
             let (token, destination) = self.leases.grant(key, &unit, sender, now, length);
-            Granted { mail, number, token, unit, destination, permit, held, cached, position }
+            Granted { mail, number, token, unit, destination, permit, place }
         };
         let granted = ready.into_iter().map(grant).collect();
         if !put_off.is_empty()
@@ -252,26 +235,25 @@ impl Ready {
 impl Granted {
     /// Whether the mail must be read from the disk.
     pub(crate) fn needs_disk(&self) -> bool {
-        self.cached.is_none() && self.held.mail().is_none()
+        self.place.cached.is_none() && self.place.held.mail().is_none()
     }
 
     /// Looks for the mail here instead: it was moved.
     pub(crate) fn moved_to(&mut self, position: Position) -> bool {
-        let moved = self.position != position;
-        self.position = position;
+        let moved = self.place.position != position;
+        self.place.position = position;
         moved
     }
 
     /// Reads the mail, and makes it a lease.
     pub(crate) fn load(&self, readers: &Readers, disk: &dyn Disk) -> Result<Lease, SpoolError> {
-        let whole = match self.cached.as_ref().or_else(|| self.held.mail()) {
+        let HeldMail { held, cached, position } = &self.place;
+        let whole = match held.mail().or(cached.as_ref()) {
             Some(mail) => mail.clone(),
-            None => {
-                let mail = Arc::new(read_mail(readers, disk, self.position)?);
-                self.held.keep(mail.clone());
-                mail
-            }
+            None => Arc::new(read_mail(readers, disk, *position)?),
         };
+        // Those of its units that come later need not have it once more.
+        held.keep(whole.clone());
         Ok(Lease {
             mail: self.narrow(&whole),
             destination: self.destination.clone(),
@@ -282,7 +264,7 @@ impl Granted {
             deadline: self.unit.deadline,
             deadline_over: false,
             permit: self.permit.clone(),
-            _held: self.held.clone(),
+            _held: held.clone(),
             unit: self.number,
             is_whole: self.unit.recipients.len() == whole.envelope.recipients.len(),
             positions: self.unit.waiting().map(|recipient| recipient.position).collect(),

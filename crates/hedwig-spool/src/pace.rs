@@ -70,11 +70,13 @@ struct Rest {
 }
 
 /// What is told to whoever wants to try a unit.
-#[derive(Debug)]
-pub(crate) enum Admission {
-    Go(Permit),
+pub(crate) enum Admission<T> {
+    /// At once, with the room that there is for it.
+    Go(Permit, T),
     /// When another one has ended.
     Full,
+    /// When there is room for it.
+    NoRoom,
     /// Not before this time.
     Later(Timestamp),
     /// Not before this time, for the destination answered like this.
@@ -158,27 +160,41 @@ impl Paces {
         saved
     }
 
-    /// Whether a unit for this destination may be tried now. If so, it has a place there.
-    pub(crate) fn admit(self: &Arc<Self>, destination: &str, now: Timestamp) -> Admission {
+    /// Whether a unit for this destination may be tried now. If so, it has a place there. Room for it is asked for last,
+    /// and a share of the rate is spent only if there is some.
+    ///
+    /// # Errors
+    /// Those of `room`.
+    pub(crate) fn admit<T, E>(
+        self: &Arc<Self>,
+        destination: &str,
+        now: Timestamp,
+        room: impl FnOnce() -> Result<Option<T>, E>,
+    ) -> Result<Admission<T>, E> {
         let mut state = self.lock();
         let key = state.key(destination);
         let pace = state.pace(key.clone(), now);
         if let Some(until) = pace.busy_until.filter(|until| *until > now) {
-            return Admission::Later(until);
+            return Ok(Admission::Later(until));
         }
         if let Some(rest) = pace.rest.as_ref().filter(|rest| rest.until > now) {
-            return Admission::Resting(rest.until, rest.answer.clone());
+            return Ok(Admission::Resting(rest.until, rest.answer.clone()));
         }
         if pace.under_way >= pace.window.places() {
-            return Admission::Full;
+            return Ok(Admission::Full);
         }
-        if let Err(until) = state.spend(destination, now) {
-            return Admission::Later(until);
+        let spent = match state.spend(destination, now) {
+            Ok(spent) => spent,
+            Err(until) => return Ok(Admission::Later(until)),
+        };
+        let Some(room) = room()? else { return Ok(Admission::NoRoom) };
+        if let Some(spent) = spent {
+            state.spent.insert(destination.into(), spent);
         }
         state.pace(key.clone(), now).under_way += 1;
         let destination = if *key == *destination { key.clone() } else { destination.into() };
         let turn = Turn { paces: self.clone(), key, destination, begun: now };
-        Admission::Go(Permit::Try(Arc::new(turn)))
+        Ok(Admission::Go(Permit::Try(Arc::new(turn)), room))
     }
 
     /// Until when the destination rests, if it does.
@@ -234,14 +250,17 @@ impl State {
         })
     }
 
-    fn spend(&mut self, destination: &str, now: Timestamp) -> Result<(), Timestamp> {
+    /// What a destination with a rate will have had with one mail more; or when there will be a share for it.
+    fn spend(&mut self, destination: &str, now: Timestamp) -> Result<Option<Spent>, Timestamp> {
         let rate = self.options.as_ref().and_then(|options| options.rates.of(destination));
-        let Some(rate) = rate else { return Ok(()) };
+        let Some(rate) = rate else { return Ok(None) };
         if self.spent.len() >= KEPT && self.spent.len() == self.spent.capacity() {
             self.spent.retain(|_, spent| spent.0 > now);
         }
-        let fresh = self.fresh(rate, now);
-        self.spent.entry(destination.into()).or_insert(fresh).take(rate, now)
+        let known = self.spent.get(destination).copied();
+        let mut spent = known.unwrap_or_else(|| self.fresh(rate, now));
+        spent.take(rate, now)?;
+        Ok(Some(spent))
     }
 
     /// What a destination has had that had none since the courier began.

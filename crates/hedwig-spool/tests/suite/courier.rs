@@ -6,113 +6,15 @@ use std::{
     time::Duration,
 };
 
-use crate::common::{at, id, mail, outcome, seconds, states};
-use hedwig_envelope::{
-    BoxError, Content, Mail, MailId, MailService, Outcome, Receipt, Refusal, RefusalKind, State,
-    Timestamp, Verdict,
+use crate::common::{
+    at, id, mail, outcome,
+    running::{Running, ok, plain},
+    seconds, states,
 };
-use hedwig_spool::{
-    Clock, Courier, CourierOptions, Event, Owed, Schedule, Selection, Spool, SpoolOptions,
-};
-use tokio::{
-    sync::{mpsc, oneshot},
-    task::JoinHandle,
-};
+use hedwig_envelope::{BoxError, Mail, Receipt, Refusal, RefusalKind, State, Verdict};
+use hedwig_spool::{Clock, Courier, CourierOptions, Event, Owed, Selection, Spool, SpoolOptions};
+use tokio::sync::mpsc;
 use tower::service_fn;
-
-/// A mail that came to a service, and the way to answer it.
-type Call = (Mail, oneshot::Sender<Result<Outcome, BoxError>>);
-
-/// A service whose answers the test gives, one outcome for all recipients.
-fn asking() -> (impl MailService, mpsc::UnboundedReceiver<Call>) {
-    let (calls, received) = mpsc::unbounded_channel();
-    let service = service_fn(move |mail: Mail| {
-        let calls = calls.clone();
-        async move {
-            let (answer, answered) = oneshot::channel();
-            let (id, recipients) = (mail.id, mail.envelope.recipients.len());
-            calls.send((mail, answer)).map_err(|_| "the test is over")?;
-            Ok(Receipt::uniform(id, recipients, answered.await??))
-        }
-    });
-    (service, received)
-}
-
-struct Running {
-    spool: Spool,
-    calls: mpsc::UnboundedReceiver<Call>,
-    shutdown: oneshot::Sender<()>,
-    courier: JoinHandle<()>,
-}
-
-impl Running {
-    fn start(options: CourierOptions) -> Self {
-        Self::by_clock(Clock::of_tokio(at(0)), options)
-    }
-
-    fn by_clock(clock: Clock, options: CourierOptions) -> Self {
-        let spool = Spool::in_memory(SpoolOptions { clock, ..SpoolOptions::default() }).unwrap();
-        let (service, calls) = asking();
-        let (shutdown, stopped) = oneshot::channel();
-        let courier = Courier::new(spool.clone(), service, options);
-        let courier = tokio::spawn(courier.run(async { drop(stopped.await) }));
-        Self { spool, calls, shutdown, courier }
-    }
-
-    /// With one mail, to one recipient.
-    async fn with_a_mail(options: CourierOptions) -> Self {
-        let running = Self::start(options);
-        running.spool.commit(mail(1, &["a@x.example"])).await.unwrap();
-        running
-    }
-
-    async fn answer(&mut self, answer: Result<Outcome, BoxError>) -> Mail {
-        let (mail, reply) = self.calls.recv().await.unwrap();
-        reply.send(answer).unwrap();
-        mail
-    }
-
-    fn now(&self) -> Timestamp {
-        self.spool.clock().now()
-    }
-
-    /// What is tried without time passing.
-    async fn come(&mut self) -> Vec<Call> {
-        self.settle().await;
-        std::iter::from_fn(|| self.calls.try_recv().ok()).collect()
-    }
-
-    /// Lets everything happen that can without time passing.
-    async fn settle(&self) {
-        for _ in 0..50 {
-            tokio::task::yield_now().await;
-        }
-    }
-
-    /// Whatever is tried for a while, this mail is not.
-    async fn assert_not_tried(&mut self, mail: MailId) {
-        let calm = tokio::time::timeout(seconds(20 * 60), async {
-            while let Some((other, _)) = self.calls.recv().await {
-                assert_ne!(other.id, mail, "it is still being tried");
-            }
-        });
-        assert!(calm.await.is_err());
-    }
-
-    async fn stop(self) {
-        self.shutdown.send(()).unwrap();
-        self.courier.await.unwrap();
-    }
-}
-
-fn plain() -> CourierOptions {
-    let schedule = Schedule { jitter: 0.0, ..Schedule::default() };
-    CourierOptions { schedule, ..CourierOptions::default() }
-}
-
-fn ok() -> Result<Outcome, BoxError> {
-    Ok(outcome(250, "Ok"))
-}
 
 #[tokio::test(start_paused = true)]
 async fn a_commit_wakes_the_courier_at_once() {
@@ -304,40 +206,6 @@ async fn no_more_than_so_many_are_under_way() {
     assert_eq!(held.len(), 3);
     held.pop().unwrap().1.send(ok()).unwrap();
     assert!(running.calls.recv().await.is_some());
-}
-
-#[tokio::test(start_paused = true)]
-async fn contents_under_way_take_no_more_memory_than_they_may() {
-    let sized = |number, to: &[&str], bytes: usize| Mail {
-        content: Content::new(vec![b'a'; bytes].into()),
-        ..mail(number, to)
-    };
-    let mut running = Running::start(CourierOptions { content_bytes_max: 2500, ..plain() });
-    let three = ["to@a.example", "to@b.example", "to@c.example"];
-    // Those that are due at the same time are tried in the order of their destinations.
-    for mail in [
-        sized(1, &three, 1000),
-        sized(2, &["to@d.example"], 1000),
-        sized(3, &["to@e.example"], 1000),
-        sized(4, &["to@f.example"], 100),
-        sized(5, &["to@g.example"], 9000),
-    ] {
-        running.spool.commit(mail).await.unwrap();
-    }
-    let mut under_way = running.come().await;
-    let came = |calls: &[Call]| calls.iter().map(|(mail, _)| mail.id).collect::<Vec<_>>();
-    assert_eq!(came(&under_way), [1, 1, 1, 2, 4].map(id), "units of one mail count once");
-    for (_, reply) in under_way.drain(..2) {
-        reply.send(ok()).unwrap();
-    }
-    assert!(running.come().await.is_empty(), "another unit still has the content");
-    under_way.remove(0).1.send(ok()).unwrap();
-    under_way.extend(running.come().await);
-    assert_eq!(came(&under_way), [2, 4, 3].map(id));
-    for (_, reply) in under_way.drain(..) {
-        reply.send(ok()).unwrap();
-    }
-    assert_eq!(came(&running.come().await), [id(5)], "what is larger than all goes alone");
 }
 
 #[tokio::test(start_paused = true)]

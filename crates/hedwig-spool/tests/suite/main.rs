@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "what goes wrong in a test is to stop it")]
 
 mod common;
+mod content_memory;
 mod courier;
 mod cut_through;
 mod damage;

@@ -3,6 +3,7 @@
 pub(crate) mod cut;
 pub(crate) mod life;
 pub(crate) mod promise;
+pub(crate) mod running;
 
 use std::time::Duration;
 

@@ -13,7 +13,7 @@
 //! 8. **Behind.** The index knows nothing that is not durable in the log.
 //!
 //! Mails whose retention is over may be forgotten; nothing else may. The eighth is checked where the index
-//! is (`tests/index.rs`).
+//! is (`tests/suite/index.rs`).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
