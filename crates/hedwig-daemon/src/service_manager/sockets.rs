@@ -71,7 +71,7 @@ pub enum SocketError {
     /// One of them has a name that means nothing here.
     #[error(
         "the service manager handed over a socket named {name:?}, which nothing here listens to; \
-         name it smtp, http or admin (systemd: FileDescriptorName=), as this daemon has them, and \
+         name it smtp, smtps, http, admin or as a [listener.NAME] (systemd: FileDescriptorName=), as this daemon has them, and \
          configure that listener"
     )]
     Unknown {
