@@ -68,6 +68,8 @@ const WAITING_PAGES: i64 = 8000;
 const WAITING_PAGES_SMALL: i64 = 250;
 /// So many pages (of 4 KiB) may be of no use: new mails will need them.
 const FREE_PAGES_KEPT: i64 = 1024;
+/// In a file whose pages can be cut off one page of so many is a map of the others, five bytes for each.
+const PAGES_BY_MAP_PAGE: i64 = 4096 / 5 + 1;
 /// How long to wait for somebody else who has the file locked, as who looks at it does for a moment.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Another schema is not migrated but made anew from the log.
@@ -178,7 +180,7 @@ impl Index {
         cut_time: Duration,
         rewritten_max: i64,
     ) -> Result<bool> {
-        if self.pages("page_count")? - self.pages("freelist_count")? <= rewritten_max {
+        if self.pages_with_content()? <= rewritten_max {
             return self.rewrite().map(|()| false);
         }
         let begun = Instant::now();
@@ -189,6 +191,12 @@ impl Index {
         while steps.next()?.is_some() && begun.elapsed() < cut_time {}
         drop(steps);
         self.is_mostly_free()
+    }
+
+    /// How many pages are neither free nor a part of the map that says where each one hangs.
+    fn pages_with_content(&self) -> Result<i64> {
+        let all = self.pages("page_count")?;
+        Ok(all - self.pages("freelist_count")? - all / PAGES_BY_MAP_PAGE)
     }
 
     fn pages(&self, which: &str) -> Result<i64> {
@@ -332,12 +340,12 @@ mod tests {
     /// An index of some 100 pages, and 6,000 that are free.
     fn mostly_free(directory: &tempfile::TempDir) -> Index {
         let index = Index::open(Some(&directory.path().join("index")), "spool", 5).unwrap();
-        let rows = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 6100)";
-        let fill = format!(
-            "CREATE TABLE filler (x BLOB); INSERT INTO filler {rows} SELECT zeroblob(4000) FROM n;
-             DELETE FROM filler WHERE rowid <= 6000"
-        );
-        index.connection.execute_batch(&fill).unwrap();
+        let fill = "
+            CREATE TABLE filler (x BLOB);
+            WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 6100)
+                INSERT INTO filler SELECT zeroblob(4000) FROM n;
+            DELETE FROM filler WHERE rowid <= 6000";
+        index.connection.execute_batch(fill).unwrap();
         assert!(index.pages("freelist_count").unwrap() >= 6000);
         index
     }
@@ -351,6 +359,18 @@ mod tests {
         let length = std::fs::metadata(directory.path().join("index")).unwrap().len();
         assert!(length < 200 * 4096, "{length}");
         assert!(index.is_sound().unwrap());
+    }
+
+    #[test]
+    fn the_map_of_what_is_free_is_nothing_that_is_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let index = mostly_free(&directory);
+        let in_use = index.pages("page_count").unwrap() - index.pages("freelist_count").unwrap();
+        assert!(
+            !index.give_back(1, Duration::ZERO, in_use - 7).unwrap(),
+            "of 6,200 pages 7 are a map"
+        );
+        assert_eq!(index.pages("freelist_count").unwrap(), 0);
     }
 
     #[test]
