@@ -61,9 +61,18 @@ impl Bindings {
 
     /// A request with these mails goes to this postoffice. They are bound to it while it is under way, and for a while
     /// after it: unless it says that [nothing was taken](UnderWay::nothing_taken), or somebody was
-    /// [told](Self::told).
-    pub(super) fn begin<'a>(&'a self, mails: &'a [BatchMail], postoffice: usize) -> UnderWay<'a> {
+    /// [told](Self::told). `None` when one of them was bound to another meanwhile.
+    pub(super) fn begin<'a>(
+        &'a self,
+        mails: &'a [BatchMail],
+        postoffice: usize,
+    ) -> Option<UnderWay<'a>> {
         let mut bindings = self.lock();
+        let now = Instant::now();
+        let bound = keys(mails).filter_map(|key| bindings.get(key));
+        if bound.filter(|binding| binding.holds(now)).any(|it| it.postoffice != postoffice) {
+            return None;
+        }
         for key in keys(mails) {
             let new = Binding { postoffice, requests: 0, until: None };
             let binding = bindings.entry(key.clone()).or_insert(new);
@@ -71,7 +80,7 @@ impl Bindings {
             binding.postoffice = postoffice;
             binding.requests += 1;
         }
-        UnderWay { bindings: self, mails, may_be_taken: true }
+        Some(UnderWay { bindings: self, mails, may_be_taken: true })
     }
 
     /// Whoever asked for this mail was told what became of it, and does not ask again.

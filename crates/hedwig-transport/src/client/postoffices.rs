@@ -87,7 +87,13 @@ impl Postoffices {
                 continue;
             }
             let Some(_turn) = self.turn(index, bound.is_some()) else { continue };
-            let under_way = bindings.map(|bindings| bindings.begin(mails, index));
+            let under_way = match bindings {
+                None => None,
+                Some(bindings) => match bindings.begin(mails, index) {
+                    Some(under_way) => Some(under_way),
+                    None => continue,
+                },
+            };
             match self.ask(index, mails, &chunks, traceparent).await {
                 Next::Settled(result) => return result,
                 Next::Elsewhere(why) => {
