@@ -20,6 +20,7 @@ mod tracking;
 pub mod diagnosis;
 pub mod dsn;
 pub mod header;
+pub mod lines;
 pub mod trace;
 pub mod xtext;
 

@@ -4,13 +4,18 @@
 mod fields;
 mod words;
 
-use std::fmt::{self, Write};
+use std::{
+    convert::Infallible,
+    fmt::{self, Write},
+};
 
 use jiff::Timestamp;
 
 use crate::{
     Answer, Body, Content, Envelope, Handover, Mail, MailId, Notify, Origin, Recipient, Ret,
-    ReversePath, header, trace,
+    ReversePath, header,
+    lines::{self, Stray},
+    trace,
 };
 
 /// The largest mail that is returned whole, in bytes; of a larger one only the header is.
@@ -155,12 +160,21 @@ impl Report<'_> {
             && self.mail.content.len() <= RETURNED_BYTES_MAX
     }
 
+    /// What goes back of the mail. A header that was binary, or was cut within a CRLF, is made lines, and so is a
+    /// mail that was taken with a NUL in it: no server takes a report for text that it refused in the original.
     fn returned(&self, all: bool) -> bytes::Bytes {
         let content = self.mail.content.to_bytes();
-        if all {
-            return content;
-        }
-        content.slice(..header::header_length(&content).min(RETURNED_BYTES_MAX))
+        let length = match all {
+            true => content.len(),
+            false => header::header_length(&content).min(RETURNED_BYTES_MAX),
+        };
+        let Ok(returned) = lines::mend(content.slice(..length), |stray| {
+            Ok::<_, Infallible>(match stray {
+                Stray::LineEnd => b"\r\n",
+                Stray::Nul => b"?",
+            })
+        });
+        returned
     }
 
     fn write(

@@ -130,6 +130,33 @@ fn only_the_header_goes_back_when_that_was_asked() {
     assert!(text.contains("Subject: hi") && !text.contains("The body"));
 }
 
+/// A report goes to whatever server comes next, and each refuses some of these.
+#[test]
+fn what_is_returned_is_lines_whatever_the_mail_was() {
+    let mut mail = mail("sender@example.org", &["b@example.net"]);
+    let parts = |text: &str| -> [String; 2] {
+        let whole = text.replace("\r\n", "\n");
+        assert!(!whole.contains(['\r', '\0']), "{text:?}");
+        assert!(!text.replace("\r\n", "").contains('\n'), "{text:?}");
+        let (about, returned) = whole.rsplit_once("8bit\n\n").unwrap();
+        [about, returned].map(str::to_owned)
+    };
+    mail.content = Content::from("Subject: a\0b\r\nX: c\n\td\r\n\r\none\rtwo\0\n");
+    let [about, returned] = parts(&report(&mail, Action::Failed).unwrap());
+    assert!(about.contains("Content-Type: message/rfc822\n"), "{about}");
+    assert!(returned.starts_with("Subject: a?b\nX: c\n\td\n\none\ntwo?\n\n--"), "{returned}");
+    mail.envelope.parameters.body = Some(Body::BinaryMime);
+    let [about, returned] = parts(&report(&mail, Action::Failed).unwrap());
+    assert!(about.contains("Content-Type: text/rfc822-headers\n"), "{about}");
+    assert!(returned.starts_with("Subject: a?b\nX: c\n\td\n\n--"), "{returned}");
+    // The bound falls between CR and LF.
+    let folds = "X: abcd\r\n".to_owned() + &"\ta\r\n".repeat(RETURNED_BYTES_MAX / 4);
+    mail.content = Content::new(folds.into());
+    let cut = RETURNED_BYTES_MAX - 1;
+    assert_eq!(&mail.content.to_bytes()[cut..cut + 2], b"\r\n");
+    parts(&report(&mail, Action::Failed).unwrap());
+}
+
 #[test]
 fn utf8_addresses_make_an_internationalised_report() {
     let mail = mail("sender@example.org", &["用户@example.net"]);

@@ -1,8 +1,12 @@
 //! Whoever sent a mail that cannot be delivered is told, once, in a form that other programs read.
 
-use hedwig_envelope::{Mail, Reply, ReversePath, Status};
+use hedwig_envelope::{
+    Address, Body, Content, Envelope, Mail, Outcome, Reply, ReversePath, Status,
+};
 use hedwig_lab::{Client, Program, Result, SENDER, Submission, World, read_report};
+use hedwig_smtp::{ClientOptions, client::Connection};
 use serde_json::Value;
+use tokio::net::TcpStream;
 
 fn recipients(mail: &Mail) -> Vec<String> {
     mail.envelope.recipients.iter().map(|recipient| recipient.address.to_string()).collect()
@@ -46,6 +50,34 @@ async fn of_three_recipients_two_get_the_mail_and_the_third_makes_one_bounce() -
     assert_eq!(recipients(report), [SENDER]);
     check_report(&read_report(&report.content.to_bytes()).await?, &mail);
     assert_eq!(world.close().await?, 3, "nothing came twice");
+    Ok(())
+}
+
+/// What is returned of it are lines, or no server would take the report.
+#[tokio::test]
+async fn the_failure_of_a_binary_mail_is_told_whatever_its_header_has_in_it() -> Result<()> {
+    let program = Program::at(env!("CARGO_BIN_EXE_hedwig-lab"));
+    let world = World::start(&program, &["126.com"], |options| options).await?;
+    world.receiver.script(|step| {
+        (step.recipient() == Some("nobody@126.com"))
+            .then(|| Reply::with_status(550, Status::permanent(1, 1), "No such user here"))
+    });
+    let to: Address = "nobody@126.com".parse()?;
+    let mut envelope = Envelope::new(SENDER.parse::<ReversePath>()?, [to]);
+    envelope.parameters.body = Some(Body::BinaryMime);
+    let content =
+        Content::from("From: sender@geneegroup.com\r\nSubject: a\0b\nX: c\r\td\r\n\r\n\0\n");
+    let options = ClientOptions { hello_name: "app.lab.example".into(), ..Default::default() };
+    let stream = TcpStream::connect(world.house.smtp()).await?;
+    let mut connection = Connection::greet(stream, options).await?;
+    let outcomes = connection.send(&envelope, &content).await?;
+    assert!(matches!(outcomes[..], [Outcome::Done(_)]), "{outcomes:?}");
+
+    let mails = world.receiver.wait_for(1).await?;
+    assert_eq!(mails[0].envelope.sender, ReversePath::Null);
+    assert_eq!(recipients(&mails[0]), [SENDER]);
+    let text = String::from_utf8(mails[0].content.to_bytes().into())?;
+    assert!(text.contains("\r\nSubject: a?b\r\nX: c\r\n\td\r\n"), "{text}");
     Ok(())
 }
 
