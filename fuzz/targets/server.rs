@@ -1,5 +1,5 @@
 //! However a client's bytes are cut, a server says and takes the same; and what it takes holds no bare
-//! CR or LF, and not more than was offered.
+//! CR or LF and no NUL, unless it is binary, and not more than was offered.
 #![no_main]
 
 use std::{
@@ -95,6 +95,6 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(content.len() as u64 <= CONTENT_BYTES_MAX);
         let binary = envelope.parameters.body == Some(hedwig_envelope::Body::BinaryMime);
         let lines = String::from_utf8_lossy(&content).replace("\r\n", "");
-        assert!(binary || !lines.contains(['\r', '\n']), "a bare CR or LF got in");
+        assert!(binary || !lines.contains(['\r', '\n', '\0']), "a bare CR or LF, or a NUL, got in");
     }
 });

@@ -2,7 +2,6 @@
 #![cfg_attr(not(feature = "tokio"), doc = "SMTP and LMTP: grammar and sans-IO sessions.")]
 
 mod capabilities;
-mod line_endings;
 mod peer;
 mod session;
 #[cfg(feature = "tokio")]

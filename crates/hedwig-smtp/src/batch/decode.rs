@@ -1,12 +1,11 @@
 use bytes::{Buf, Bytes, BytesMut};
-use hedwig_envelope::{Body, Content, Envelope, IdempotencyKey, Recipient, Reply, Status};
+use hedwig_envelope::{Body, Content, Envelope, IdempotencyKey, Recipient, Reply, Status, lines};
 use memchr::memmem;
 
 use super::{BatchError, BatchLimits, BatchMail};
 use crate::{
     Command, LineEndings,
     command::parse_mail_in_batch,
-    line_endings,
     server::{Assembly, ContentFault, DataReader},
 };
 
@@ -163,8 +162,8 @@ impl Decoder<'_> {
     fn finish(&mut self, begun: Begun, content: Bytes) -> Result<(), Reply> {
         let Begun { key, envelope, .. } = begun;
         let is_binary = envelope.parameters.body == Some(Body::BinaryMime);
-        if !is_binary && line_endings::first_bare(&content).is_some() {
-            return Err(ContentFault::BareLineEnd.reply());
+        if !is_binary && let Some(stray) = lines::first_stray(&content) {
+            return Err(ContentFault::Stray(stray).reply());
         }
         self.mails.push(BatchMail { key, envelope, content: Content::new(content) });
         Ok(())

@@ -5,10 +5,10 @@ use std::borrow::Cow;
 
 use hedwig_envelope::{
     Answer, Body, ByMode, Content, Domain, Envelope, MailParameters, Outcome, Reply, ReversePath,
-    Status,
+    Status, lines,
 };
 
-use crate::{Capabilities, ClientOptions, line_endings};
+use crate::{Capabilities, ClientOptions};
 
 /// Up to this size a content is sent along with MAIL and RCPT; a larger one waits for a recipient that
 /// is taken.
@@ -50,11 +50,10 @@ impl Plan {
             return Err(failed(6, 7, "The next server does not offer SMTPUTF8"));
         }
         let is_binary = body == Some(Body::BinaryMime);
-        let mut bare =
-            content.chunks().into_iter().filter_map(|part| line_endings::first_bare(part));
-        if !is_binary && bare.next().is_some() {
+        let mut strays = content.chunks().into_iter().filter_map(|part| lines::first_stray(part));
+        if !is_binary && let Some(stray) = strays.next() {
             // Passing it on would let its author smuggle mails past the next server.
-            return Err(failed(6, 11, "The message has a CR or LF that is not part of CRLF"));
+            return Err(Unsendable { status: stray.status(), text: stray.words().into() });
         }
         let has_utf8 = envelope.needs_utf8() || has_utf8_address(envelope);
         // LMTP's replies to a chunk are told apart from those to the content only by LAST: DATA is

@@ -9,7 +9,7 @@ use hedwig_envelope::{
 
 use super::{
     CloseReason, Dialect, Session,
-    content::ContentFault,
+    fault::ContentFault,
     framing::Line,
     replies,
     session::{State, Transaction},

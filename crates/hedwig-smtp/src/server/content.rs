@@ -1,10 +1,10 @@
 //! The content after DATA (RFC 5321 §4.1.1.4, §4.5.2).
 
 use bytes::{Buf, Bytes, BytesMut};
-use hedwig_envelope::{Reply, Status};
-use memchr::memchr2;
+use hedwig_envelope::lines::Stray;
+use memchr::memchr3;
 
-use super::LineEndings;
+use super::{LineEndings, fault::ContentFault};
 
 /// A content up to this size is copied out of the input buffer, so that the buffer can be used again
 /// and a small mail does not keep a large one in memory.
@@ -34,36 +34,6 @@ enum Keeping {
     Apart(BytesMut),
     /// Nowhere: it is refused already.
     Nothing(ContentFault),
-}
-
-/// Why a content is refused once its end has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ContentFault {
-    TooLarge,
-    BareLineEnd,
-    /// Others need the memory.
-    NoMemory,
-}
-
-impl ContentFault {
-    pub(crate) fn reply(self) -> Reply {
-        match self {
-            Self::TooLarge => {
-                Reply::with_status(552, Status::permanent(3, 4), "The message is too large")
-            }
-            Self::BareLineEnd => Reply::with_status(
-                554,
-                Status::permanent(6, 11),
-                "The message has a CR or LF that is not part of CRLF",
-            ),
-            // RFC 3463 §3.4: the system's storage, not the mailbox's.
-            Self::NoMemory => Reply::with_status(
-                452,
-                Status::transient(3, 1),
-                "Too many large messages at once, try again later",
-            ),
-        }
-    }
 }
 
 impl DataReader {
@@ -123,7 +93,8 @@ impl DataReader {
                 self.is_at_line_start = false;
                 continue;
             }
-            let Some(offset) = memchr2(b'\r', b'\n', rest) else {
+            // What ends a line is looked for anyway; a NUL is found on the way.
+            let Some(offset) = memchr3(b'\r', b'\n', 0, rest) else {
                 self.keep(input, rest.len());
                 return false;
             };
@@ -136,11 +107,8 @@ impl DataReader {
                     self.keep(input, offset + 2);
                     self.is_at_line_start = true;
                 }
-                _ => {
-                    self.keep(input, offset);
-                    self.read += 1;
-                    self.mend(input);
-                }
+                [0, ..] => self.mend(input, offset, Stray::Nul),
+                _ => self.mend(input, offset, Stray::LineEnd),
             }
         }
     }
@@ -168,22 +136,20 @@ impl DataReader {
         }
     }
 
-    /// A bare CR or LF stood just before `read`.
-    fn mend(&mut self, input: &BytesMut) {
+    /// Behind so many bytes of content stands an octet that has no place in lines.
+    fn mend(&mut self, input: &mut BytesMut, offset: usize, stray: Stray) {
+        self.keep(input, offset);
+        self.read += 1;
         if matches!(self.keeping, Keeping::Nothing(_)) {
             return;
         }
-        match (self.line_endings, &mut self.keeping) {
-            (LineEndings::Refuse, _) => {
-                self.keeping = Keeping::Nothing(ContentFault::BareLineEnd);
-            }
-            (LineEndings::Normalise, Keeping::Apart(content)) => {
-                content.extend_from_slice(b"\r\n");
-            }
-            (LineEndings::Normalise, _) => {
+        match (self.line_endings.in_place_of(stray), &mut self.keeping) {
+            (Err(fault), _) => self.keeping = Keeping::Nothing(fault),
+            (Ok(in_place), Keeping::Apart(content)) => content.extend_from_slice(in_place),
+            (Ok(in_place), _) => {
                 let mut content = BytesMut::with_capacity(input.len() + 1024);
                 content.extend_from_slice(&input[..self.written]);
-                content.extend_from_slice(b"\r\n");
+                content.extend_from_slice(in_place);
                 self.keeping = Keeping::Apart(content);
             }
         }
@@ -272,7 +238,6 @@ mod tests {
             ("a\r\n.\r\n", "a\r\n"),
             ("..a\r\n...\r\n..\r\n.\r\n", ".a\r\n..\r\n.\r\n"),
             (".a\r\nb.c\r\n.\r\n", "a\r\nb.c\r\n"),
-            ("a\0b\r\n.\0\r\n.\r\n", "a\0b\r\n\0\r\n"),
         ] {
             assert_refusing(&format!("{text}QUIT\r\n"), Some(Ok(content)), "QUIT\r\n");
         }
@@ -299,7 +264,7 @@ mod tests {
                 assert_eq!(result, None, "{shape:?}");
             }
             let text = format!("a{shape}x\r\n.\r\nRSET");
-            assert_refusing(&text, Some(Err(ContentFault::BareLineEnd)), "RSET");
+            assert_refusing(&text, Some(Err(ContentFault::Stray(Stray::LineEnd))), "RSET");
         }
     }
 
@@ -315,6 +280,19 @@ mod tests {
                 let (result, left) = read_in_pieces(text, piece, LineEndings::Normalise);
                 assert_eq!(result, Some(Ok(Bytes::from(content))), "{text:?} by {piece}");
                 assert_eq!(left, "");
+            }
+        }
+    }
+
+    #[test]
+    fn a_nul_ends_nothing_and_is_not_mended() {
+        let fault = Some(Err(ContentFault::Stray(Stray::Nul)));
+        for text in ["\0", "a\0b\r\n", "\r\n\0.\r\n", "\r\n.\0\r\n", "\r\n.\r\0\n", "a\0\n\n.\r\n"]
+        {
+            let text = format!("{text}x\r\n.\r\n");
+            for piece in 1..=text.len() {
+                let (result, left) = read_in_pieces(&text, piece, LineEndings::Normalise);
+                assert_eq!((result, &left[..]), (fault.clone(), ""), "{text:?} by {piece}");
             }
         }
     }

@@ -16,6 +16,7 @@ mod chunks;
 mod commands;
 mod content;
 mod event;
+mod fault;
 mod forwarding;
 mod framing;
 mod options;
@@ -27,8 +28,9 @@ mod session;
 mod transfer;
 
 pub(crate) use chunks::Assembly;
-pub(crate) use content::{ContentFault, DataReader};
+pub(crate) use content::DataReader;
 pub use event::{CloseReason, Event, NothingToAnswer};
+pub(crate) use fault::ContentFault;
 pub use options::{LineEndings, ServerOptions};
 pub use replies::replies_for;
 #[cfg(feature = "tokio")]

@@ -116,7 +116,7 @@ impl Default for ServerOptions {
 }
 
 /// What happens to a CR without LF, or a LF without CR, in a content (RFC 5321 §2.3.8 forbids both).
-/// Neither ever ends it.
+/// Neither ever ends it. A NUL is refused with 554 5.6.0 in any case, but for a binary content.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LineEndings {
     /// The mail is refused with 554 5.6.11. For peers across a network: such bytes are how mails are

@@ -1,17 +1,18 @@
 //! How a content comes in, by DATA or by BDAT.
 
 use bytes::Bytes;
-use hedwig_envelope::{Body, Reply};
+use hedwig_envelope::{Body, Reply, lines};
 
 use super::{
-    CloseReason, Event, LineEndings, NothingToAnswer, Session,
+    CloseReason, Event, NothingToAnswer, Session,
     chunks::{Assembly, ChunkReader},
     commands::Ask,
-    content::{ContentFault, DataReader},
+    content::DataReader,
+    fault::ContentFault,
     replies,
     session::{AfterChunk, State, Transaction},
 };
-use crate::{Question, line_endings};
+use crate::Question;
 
 /// Room for so many bytes is made after DATA, where nobody knows how many will come.
 const CONTENT_BYTES_WANTED: usize = 16 * 1024;
@@ -164,11 +165,14 @@ impl Session {
         let Some(transaction) = &mut self.transaction else { return };
         let content = transaction.chunks.take().unwrap_or_default().finish();
         let is_binary = transaction.envelope.parameters.body == Some(Body::BinaryMime);
-        let content = match self.options.line_endings {
-            _ if is_binary => content,
-            LineEndings::Normalise => line_endings::normalise(content),
-            LineEndings::Refuse if line_endings::first_bare(&content).is_none() => content,
-            LineEndings::Refuse => return self.refuse_content(ContentFault::BareLineEnd),
+        let line_endings = self.options.line_endings;
+        let content = match is_binary {
+            true => Ok(content),
+            false => lines::mend(content, |stray| line_endings.in_place_of(stray)),
+        };
+        let content = match content {
+            Ok(content) => content,
+            Err(fault) => return self.refuse_content(fault),
         };
         if content.len() as u64 > self.options.content_bytes_max {
             return self.refuse_content(ContentFault::TooLarge);

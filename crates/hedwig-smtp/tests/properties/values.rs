@@ -150,7 +150,7 @@ pub(crate) fn content() -> impl Strategy<Value = Bytes> {
         Just(String::new()),
         Just(".".to_owned()),
         "\\.{0,3}[ -~]{0,20}",
-        "[a-zäöü\0.]{0,200}",
+        "[a-zäöü\u{1}.]{0,200}",
     ];
     (vec(line, 0..20), any::<bool>()).prop_map(|(lines, is_whole)| {
         let end = if is_whole && !lines.is_empty() { "\r\n" } else { "" };
@@ -158,9 +158,9 @@ pub(crate) fn content() -> impl Strategy<Value = Bytes> {
     })
 }
 
-/// Line ends of all kinds, dots among them.
+/// Line ends of all kinds, dots among them, and in some a NUL.
 pub(crate) fn hostile_content() -> impl Strategy<Value = String> {
-    let piece = prop_oneof![
+    let text = prop_oneof![
         Just("\r\n"),
         Just("\r"),
         Just("\n"),
@@ -169,6 +169,7 @@ pub(crate) fn hostile_content() -> impl Strategy<Value = String> {
         Just("\r\n"),
         Just("y."),
     ];
+    let piece = prop_oneof![40 => text, 1 => Just("\0")];
     vec(piece, 0..30).prop_map(|pieces| pieces.concat())
 }
 

@@ -6,7 +6,6 @@ mod answer;
 mod connection;
 mod impatient;
 mod keys;
-mod line_ends;
 mod listener;
 mod messages;
 mod receive;

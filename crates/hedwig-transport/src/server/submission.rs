@@ -5,12 +5,13 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use hedwig_envelope::{
     Address, Body, Content, Envelope, MailParameters, Notify, Recipient, ReversePath, Status,
+    lines::{self, Stray},
 };
 use hedwig_smtp::batch::{self, BatchError, BatchLimits, BatchMail};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use percent_encoding::percent_decode_str;
 
-use super::{MessagesOptions, line_ends, receive::too_large};
+use super::{MessagesOptions, receive::too_large};
 use crate::{BATCH_SMTP, MESSAGE_RFC822, Problem};
 
 /// How mails are written in a request.
@@ -99,20 +100,30 @@ fn read_batch(body: Bytes, options: &MessagesOptions) -> Result<Vec<BatchMail>, 
     if mails.is_empty() {
         return Err(bad_request("Empty batch", "There is no mail in the batch."));
     }
-    // Bare CRs and LFs have been refused by the parser already.
+    // What has no place in lines has been refused by the parser already.
     let text = |mail: &&mut BatchMail| mail.envelope.parameters.body != Some(Body::BinaryMime);
     for mail in mails.iter_mut().filter(text) {
-        mail.content = Content::new(clean(mail.content.to_bytes())?);
+        mail.content = Content::new(ended(mail.content.to_bytes()));
     }
     Ok(mails)
 }
 
 /// The message with its line ends mended, unless it has a NUL, which only binary mails may have.
 fn clean(message: Bytes) -> Result<Bytes, Problem> {
-    if line_ends::has_nul(&message) {
-        return Err(bad_request("Malformed mail", "The message has a NUL in it."));
+    let mended = lines::mend(message, |stray| match stray {
+        Stray::LineEnd => Ok(&b"\r\n"[..]),
+        Stray::Nul => Err(bad_request("Malformed mail", format!("{}.", stray.words()))
+            .reply(format!("554 {} {}", stray.status(), stray.words()))),
+    })?;
+    Ok(ended(mended))
+}
+
+/// The message with its last line ended; not copied when it is.
+fn ended(message: Bytes) -> Bytes {
+    match message.is_empty() || message.ends_with(b"\r\n") {
+        true => message,
+        false => [&message[..], b"\r\n"].concat().into(),
     }
-    Ok(line_ends::normalise(message))
 }
 
 fn of_batch_error(error: &BatchError) -> Problem {

@@ -129,7 +129,8 @@ async fn a_nul_is_for_binary_mails_only() {
     let (answer, _) = ask_with(with_token(), &[binary]).await;
     assert_eq!(answer.status, 202);
     let (answer, _) = ask_with(with_token(), &[plain]).await;
-    answer.problem(400, "Malformed mail");
+    answer.problem(400, "Malformed batch");
+    assert!(answer.body["reply"].as_str().unwrap().starts_with("554 5.6.0 "));
 }
 
 #[tokio::test]

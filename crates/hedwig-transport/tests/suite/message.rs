@@ -50,6 +50,7 @@ async fn a_nul_is_400() {
     let desk = Desk::default();
     let answer = ask(&app(&desk), post("/v1/messages?from=&to=b@example.net", "a\0b\r\n")).await;
     answer.problem(400, "Malformed mail");
+    assert!(answer.body["reply"].as_str().unwrap().starts_with("554 5.6.0 "));
     assert_eq!(desk.count(), 0);
 }
 

@@ -1,7 +1,10 @@
 //! Mailman and postoffice together: from a client's SMTP to the recipient's server.
 
 use crate::halves::support::{House, all_done, request, send, text};
-use hedwig_envelope::{Outcome, ReversePath};
+use hedwig_envelope::{
+    Address, Content, Envelope, Mail, MailId, Origin, Outcome, ReversePath, Timestamp,
+};
+use hedwig_spool::{Spool, SpoolOptions};
 use serde_json::json;
 
 const ANY_PORT: &str = "127.0.0.1:0";
@@ -128,6 +131,35 @@ async fn a_refused_mail_comes_back_to_its_sender_and_a_bounce_never_bounces() {
     mailman.stop().await;
     postoffice.stop().await;
     assert!(house.receiver.is_idle());
+}
+
+/// No mail with a NUL is taken any more, but an earlier version did while the postoffice was away.
+#[tokio::test]
+async fn the_sender_of_a_mail_with_a_nul_that_waits_already_is_told() {
+    let mut house = House::new().await;
+    let now = Timestamp::now();
+    let recipient: Address = "bob@example.net".parse().unwrap();
+    let waiting = Mail {
+        id: MailId::new(now, 1),
+        envelope: Envelope::new("alice@example.org".parse::<ReversePath>().unwrap(), [recipient]),
+        content: Content::from("Subject: a\0b\r\n\r\nc\0d\r\n"),
+        origin: Origin::local(now),
+    };
+    let spool = Spool::open(house.spool("mailman"), SpoolOptions::default()).unwrap();
+    spool.commit(waiting).await.unwrap();
+    spool.close().await;
+    drop(spool);
+
+    let postoffice = house.postoffice(ANY_PORT.parse().unwrap()).await;
+    let mailman = house.mailman(postoffice.address).await;
+    let report = house.receiver.next().await;
+    assert_eq!(report.envelope.sender, ReversePath::Null);
+    assert_eq!(report.envelope.recipients[0].address.as_str(), "alice@example.org");
+    let text = text(&report);
+    assert!(text.contains("Status: 5.6.0\r\n"), "{text}");
+    assert!(text.contains("\r\nSubject: a?b\r\n\r\nc?d\r\n"), "{text}");
+    mailman.stop().await;
+    postoffice.stop().await;
 }
 
 #[tokio::test]

@@ -89,6 +89,30 @@ async fn what_looks_like_an_end_is_made_harmless_where_local_programs_come_in() 
     Ok(())
 }
 
+/// Nobody could be told later: the postoffice takes neither such a mail nor a report that returns it.
+#[tokio::test]
+async fn a_nul_is_refused_at_once_while_the_postoffice_is_away() -> Result<()> {
+    for mut world in [strict().await?, lenient().await?] {
+        world.house.postoffice.stop().await?;
+        let mut raw = Raw::in_data(world.house.smtp(), "bob@example.com").await?;
+        let reply = raw.say("Subject: a\0b\r\n\r\n.\r\n", 554).await?;
+        assert!(reply.starts_with("554 5.6.0 "), "{reply}");
+        raw.say("MAIL FROM:<mallory@geneegroup.com>\r\n", 250).await?;
+        raw.say("RCPT TO:<bob@example.com>\r\n", 250).await?;
+        raw.say("BDAT 6 LAST\r\n\r\na\0\r\n", 554).await?;
+        assert!(world.house.mailman.queue_list().await?.is_empty());
+        // A binary mail may have one, and goes on.
+        raw.say("MAIL FROM:<mallory@geneegroup.com> BODY=BINARYMIME\r\n", 250).await?;
+        raw.say("RCPT TO:<bob@example.com>\r\n", 250).await?;
+        raw.say("BDAT 6 LAST\r\n\r\na\0\r\n", 250).await?;
+        assert_eq!(world.house.mailman.queue_list().await?.len(), 1);
+        world.house.postoffice.start_again().await?;
+        world.receiver.wait_for(1).await?;
+        assert!(mails_for(&world, "bob@example.com")[0].ends_with("\r\n\r\na\0\r\n"));
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn nothing_is_smuggled_behind_a_content_that_is_too_large() -> Result<()> {
     for world in [strict().await?, lenient().await?] {
