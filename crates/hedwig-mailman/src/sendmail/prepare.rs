@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use hedwig_daemon::HOPS_MAX;
 use hedwig_envelope::{
-    Address, AddressError, Content, Envelope, MailId, MailParameters, Recipient, ReversePath,
+    Address, AddressError, Body, Content, Envelope, MailId, MailParameters, Recipient, ReversePath,
     Timestamp, header::HeaderScan,
 };
 
@@ -21,7 +21,7 @@ use crate::submission::missing_fields;
 /// `domain` goes behind a bare local part; `id` and `now` into fields that are missing.
 ///
 /// # Errors
-/// When there is no recipient, an address is none, or the mail goes in circles.
+/// When there is no recipient, an address is none, the message has a NUL, or the mail goes in circles.
 pub(crate) fn prepare(
     submission: &Submission,
     caller: &Caller,
@@ -29,6 +29,9 @@ pub(crate) fn prepare(
     written: &[u8],
     (id, now): (MailId, Timestamp),
 ) -> Result<(Envelope, Content), PrepareError> {
+    if submission.body != Some(Body::BinaryMime) {
+        refuse_nul(written)?;
+    }
     let message = Message::of(written);
     let hops = HeaderScan::of(&message.header).received_count;
     if hops > HOPS_MAX {
@@ -65,8 +68,17 @@ pub(crate) enum PrepareError {
     Address(#[from] AddressError),
     #[error("the sender must be one address, and not {0}")]
     Senders(usize),
+    #[error("line {line} of the message has a NUL in it: encode what is no text, as in base64")]
+    Nul { line: usize },
     #[error("this mail has been through {hops} hosts: it goes in circles")]
     Loop { hops: usize },
+}
+
+/// The next server would refuse it for good, when the caller has long gone.
+fn refuse_nul(written: &[u8]) -> Result<(), PrepareError> {
+    let Some(position) = written.iter().position(|octet| *octet == 0) else { return Ok(()) };
+    let ends = written[..position].iter().filter(|octet| **octet == b'\n').count();
+    Err(PrepareError::Nul { line: ends + 1 })
 }
 
 fn envelope(
@@ -258,6 +270,16 @@ mod tests {
         assert_eq!(error, PrepareError::NobodyInHeader);
         for bad in ["two words", "a@b..c", "a@b\r\nRSET", "<a", "a@"] {
             assert!(try_prepare(to(&[bad]), "x").is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_nul_is_refused_wherever_it_stands_unless_the_mail_is_binary() {
+        for (message, line) in [("\0", 1), ("A: \0b\n\nx\n", 1), ("A: b\n\nx\ny\0\n", 4)] {
+            let error = try_prepare(to(&["bob"]), message).unwrap_err();
+            assert_eq!(error, PrepareError::Nul { line }, "{message:?}");
+            let binary = Submission { body: Some(Body::BinaryMime), ..to(&["bob"]) };
+            assert!(try_prepare(binary, message).unwrap().1.contains('\0'));
         }
     }
 

@@ -60,6 +60,7 @@ fn a_mistake_is_told_with_its_code_and_stores_nothing() {
         (&["-t"], "Subject: nobody\n\nx\n", 65),
         (&["two words"], "x", 65),
         (&["bob@exa mple.net"], "x", 65),
+        (&["bob@example.net"], "Subject: x\n\na\0b\n", 65),
         (&["-t"], "To: bob@example.net, two words\n\nx\n", 65),
         (&["bob@example.net"], &"Received: by a; b\n".repeat(101), 69),
     ] {
@@ -119,6 +120,17 @@ fn smtp_is_spoken_on_standard_input_and_output() {
     assert_eq!(codes, ["220", "250", "250", "250", "354", "250", "503", "221"], "{ended:?}");
     assert!(host.drop().contains("\nSubject: x\r\n\r\n.dot\r\nQUIT"), "{}", host.drop());
     host.sendmail(&["-bs"], "EHLO here\r\n").with(0);
+}
+
+#[test]
+fn a_nul_is_refused_on_standard_input_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let host = Host::without_daemon(directory.path());
+    let dialogue =
+        "HELO here\r\nMAIL FROM:<>\r\nRCPT TO:<b@example.net>\r\nDATA\r\na\0b\r\n.\r\nQUIT\r\n";
+    let ended = host.sendmail(&["-bs"], dialogue).with(0);
+    assert!(ended.output.contains("\r\n554 5.6.0 "), "{ended:?}");
+    assert!(host.drops().is_empty());
 }
 
 #[test]

@@ -66,6 +66,21 @@ async fn what_was_dropped_while_the_daemon_was_down_goes_on_when_it_starts() {
 }
 
 #[tokio::test]
+async fn a_nul_is_refused_at_once_whether_the_daemon_is_up_or_not() {
+    let mut house = House::new().await;
+    let mailman = house.mailman("127.0.0.1:9".parse().unwrap()).await;
+    let message = "Subject: x\n\na\0b\n";
+    for server in [mailman.address.to_string(), NOBODY.to_owned()] {
+        let host = Host::new(house.spool("mailman"), server);
+        let (host, ended) = sendmail(host, &["bob@example.net"], message).await;
+        let ended = ended.with(65);
+        assert!(ended.error.contains("line 3 of the message has a NUL"), "{ended:?}");
+        assert!(host.drops().is_empty());
+    }
+    mailman.stop().await;
+}
+
+#[tokio::test]
 async fn each_recipient_is_taken_refused_or_dropped_as_the_server_says() {
     let mut receiver = Receiver::start().await;
     let directory = tempfile::tempdir().unwrap();

@@ -155,7 +155,7 @@ mod tests {
         time::SystemTime,
     };
 
-    use hedwig_envelope::{Content, Envelope, Reply, ReversePath, Status};
+    use hedwig_envelope::{Body, Content, Envelope, Reply, ReversePath, Status};
     use hedwig_spool::{Filter, Spool, SpoolOptions};
 
     use super::*;
@@ -284,6 +284,19 @@ mod tests {
         place.pick_up(service).look().await.unwrap();
         assert_eq!(kept.lock().unwrap().len(), 1);
         assert_eq!(place.counts(), [1, 0, 5]);
+    }
+
+    #[tokio::test]
+    async fn a_nul_is_set_aside_unless_the_mail_is_binary() {
+        let place = Place::new();
+        place.drop_mail("a\0b\r\n");
+        let mut binary = envelope();
+        binary.parameters.body = Some(Body::BinaryMime);
+        write(&place.directories, new_id(), binary, Content::from("a\0b\n")).unwrap();
+        let (service, kept) = keeper(250, Status::OK);
+        place.pick_up(service).look().await.unwrap();
+        assert_eq!(kept.lock().unwrap()[0].content.to_bytes(), "a\0b\n");
+        assert_eq!(place.counts(), [0, 0, 1]);
     }
 
     #[tokio::test]
