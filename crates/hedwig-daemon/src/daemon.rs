@@ -5,7 +5,7 @@ use hedwig_envelope::BoxError;
 use hedwig_spool::Grouping;
 
 use crate::{
-    Exit, ServiceManager, Stop,
+    Exit, ListenError, ServiceManager, Stop,
     command::{self, Invocation},
     log, queue,
     settings::{Problems, Reading, Scope, Settings},
@@ -185,6 +185,14 @@ impl Failure {
     fn log(self) -> Exit {
         tracing::error!("{self}");
         self.exit
+    }
+}
+
+impl From<ListenError> for Failure {
+    /// The configuration's fault, unless it may [pass](ListenError::may_pass): a service manager starts the daemon again
+    /// then, and it listens once it can.
+    fn from(error: ListenError) -> Self {
+        if error.may_pass() { Self::try_again(error) } else { Self::configuration(error) }
     }
 }
 

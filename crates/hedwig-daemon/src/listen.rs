@@ -99,6 +99,13 @@ impl ListenError {
     pub(crate) fn new(address: ListenAddress, source: io::Error) -> Self {
         Self { address, source }
     }
+
+    /// Whether it may go well another time, though nobody mends the configuration: a predecessor still stops, or a
+    /// network, such as a container engine's bridge, is yet to come up.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self.source.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable)
+    }
 }
 
 impl fmt::Display for ListenError {
@@ -123,7 +130,13 @@ impl fmt::Display for ListenError {
                  choose another port"
             ),
             io::ErrorKind::AddrNotAvailable => {
-                write!(f, "; this host does not have the address {}", address.ip())
+                write!(
+                    f,
+                    "; this host does not have the address {} (see what it has with: ip address): \
+                     if it is yet to come, with a bridge or a VPN, start again then, or else name \
+                     one that is there",
+                    address.ip()
+                )
             }
             _ => Ok(()),
         }
@@ -160,6 +173,24 @@ mod tests {
         let first = listen("smtp", "127.0.0.1:0".parse().unwrap()).await.unwrap();
         let error = listen("smtp", first.local_addr().unwrap()).await.unwrap_err().to_string();
         assert!(error.contains("another program has port"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_not_there_yet_is_told_with_the_way_out() {
+        // 192.0.2.0/24 is for documentation, and no host's (RFC 5737).
+        let error = listen("smtp", "192.0.2.1:0".parse().unwrap()).await.unwrap_err();
+        assert!(error.may_pass());
+        let error = error.to_string();
+        assert!(error.contains("192.0.2.1:0") && error.contains("yet to come"), "{error}");
+    }
+
+    #[test]
+    fn what_a_person_must_mend_does_not_pass() {
+        let failed = |kind: io::ErrorKind| {
+            ListenError::new("127.0.0.1:25".parse().unwrap(), kind.into()).may_pass()
+        };
+        assert!(!failed(io::ErrorKind::PermissionDenied) && !failed(io::ErrorKind::NotFound));
+        assert!(failed(io::ErrorKind::AddrInUse));
     }
 
     #[tokio::test]

@@ -90,7 +90,7 @@ pub(crate) async fn serve(
     for listener in &configuration.listeners {
         let (door, options) = (&configuration.front_door, smtp_options(&configuration));
         let sockets = manager.listeners(&listener.name, &listener.tcp()).await;
-        for socket in sockets.map_err(Failure::configuration)? {
+        for socket in sockets? {
             let address = socket.local_addr().map_err(Failure::try_again)?;
             let socket = (socket, address.ip().is_loopback());
             let server = listener.serve(socket, door, options.clone(), &counts, mail.clone());
@@ -99,7 +99,7 @@ pub(crate) async fn serve(
         }
         for path in listener.paths() {
             let socket = listen_unix(&listener.name, path, listener.mode.0);
-            let (socket, remove) = socket.map_err(Failure::configuration)?;
+            let (socket, remove) = socket?;
             let socket = (socket, true);
             let server = listener.serve(socket, door, options.clone(), &counts, mail.clone());
             let server = server.with_graceful_shutdown(stop.requested());
@@ -111,7 +111,7 @@ pub(crate) async fn serve(
         }
     }
     let listeners = manager.listeners("admin", configuration.admin.as_slice()).await;
-    for listener in listeners.map_err(Failure::configuration)? {
+    for listener in listeners? {
         let routes = admin::routes(&spool, &metrics, configuration.admin_tokens.clone());
         let server = hedwig_transport::serve(listener, routes);
         let server = server.with_graceful_shutdown(stop.requested());

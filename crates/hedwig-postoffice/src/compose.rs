@@ -110,7 +110,7 @@ pub(crate) async fn serve(
     parts.start_sure("control socket", control.map_err(Failure::try_again)?);
 
     let listeners = manager.listeners("http", &[configuration.listener.address]).await;
-    for listener in listeners.map_err(Failure::configuration)? {
+    for listener in listeners? {
         let address = listener.local_addr().map_err(Failure::try_again)?;
         configuration.listener.may_listen_at(address).map_err(Failure::configuration)?;
         let tokens = configuration.listener.admin_tokens.clone();

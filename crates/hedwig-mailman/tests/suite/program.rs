@@ -115,6 +115,25 @@ fn check_tells_what_a_right_configuration_amounts_to() {
             .output()
             .unwrap(),
     );
+#[test]
+fn an_address_that_this_host_does_not_have_yet_is_75_with_the_way_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let spool = directory.path().display().to_string();
+    let serve = |name: &str, value: &str| {
+        let mut command = mailman(&["serve", "--listen", "127.0.0.1:0", "--spool", &spool]);
+        ended(command.env(format!("HEDWIG_MAILMAN_{name}"), value).output().unwrap())
+    };
+    // 192.0.2.0/24 is for documentation, and no host's (RFC 5737).
+    for name in ["LISTENER_CONTAINERS_LISTEN", "ADMIN_LISTEN"] {
+        let (code, _, error) = serve(name, "192.0.2.1:2525");
+        assert_eq!(code, 75, "{error}");
+        assert!(error.contains("cannot listen on 192.0.2.1:2525"), "{error}");
+        assert!(error.contains("this host does not have the address 192.0.2.1"), "{error}");
+    }
+    let (code, _, error) = serve("LISTENER_LOCAL_LISTEN", "unix:/nonexistent/lmtp.sock");
+    assert_eq!(code, 78, "{error}");
+}
+
     assert_eq!((code, error.as_str()), (0, ""));
     for line in [
         "hostname: lonely",
@@ -175,7 +194,7 @@ fn a_port_that_is_taken_is_told_with_the_way_out() {
     let directory = tempfile::tempdir().unwrap();
     let spool = directory.path().display().to_string();
     let (code, _, error) = run(&["serve", "--listen", &address, "--spool", &spool]);
-    assert_eq!(code, 78);
+    assert_eq!(code, 75, "the other program may be a predecessor that still stops");
     assert!(error.contains("another program has port"), "{error}");
 }
 

@@ -15,6 +15,19 @@ fn without_a_token_only_loopback_is_listened_on() {
 }
 
 #[test]
+fn an_address_that_this_host_does_not_have_yet_is_75_with_the_way_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let (spool, token) = (path("spool"), path("token"));
+    std::fs::write(&token, "a-token-for-tests\n").unwrap();
+    // 192.0.2.0/24 is for documentation, and no host's (RFC 5737).
+    let listen = ["--listen", "192.0.2.1:8025", "--token-file", &token];
+    let (code, _, error) = run(&[&["serve", "--spool", &spool], &listen[..]].concat());
+    assert_eq!(code, 75, "{error}");
+    assert!(error.contains("this host does not have the address 192.0.2.1"), "{error}");
+}
+
+#[test]
 fn check_tells_what_a_right_configuration_amounts_to() {
     let arguments =
         ["check", "--hostname", "mx.example.org", "--route", "example.org=lmtp://[::1]:24"];
