@@ -19,22 +19,27 @@ impl Stop {
         Self::default()
     }
 
-    /// A stop that SIGTERM or SIGINT brings: the first one gracefully, the second at once.
+    /// A stop that SIGTERM or SIGINT brings: the first one gracefully, the second at once. SIGHUP is told in the log and
+    /// brings none: a service manager would take that for the end of a daemon that is no longer wanted.
     ///
     /// # Errors
     /// When the signals cannot be listened to.
     pub fn on_signals() -> io::Result<Self> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hang_up = signal(SignalKind::hangup())?;
         let stop = Self::new();
         let told = stop.clone();
         tokio::spawn(async move {
             loop {
                 tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => told.ask(),
+                    _ = interrupt.recv() => told.ask(),
+                    _ = hang_up.recv() => tracing::info!(
+                        "SIGHUP: certificates, users and keys are read again by themselves when their files change; \
+                         other settings at a restart"
+                    ),
                 }
-                told.ask();
             }
         });
         Ok(stop)

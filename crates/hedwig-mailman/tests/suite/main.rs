@@ -1,6 +1,7 @@
 //! `hedwig-mailman`: the program, its daemon and its sendmail.
 #![allow(clippy::unwrap_used, reason = "what goes wrong in a test is to stop it")]
 
+mod daemon;
 mod halves;
 mod listeners;
 mod program;

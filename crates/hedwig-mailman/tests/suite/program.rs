@@ -1,75 +1,11 @@
 //! The program as an operator runs it: arguments, environment, exit codes, signals.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
-    path::Path,
-    process::{Child, Command, Output, Stdio},
+    io::{Read, Write},
+    process::Stdio,
 };
 
-use serde_json::Value;
-
-/// The program with nothing in its environment, so that nothing of this host's changes it.
-fn mailman(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hedwig-mailman"));
-    command.env_clear().args(arguments);
-    command
-}
-
-fn run(arguments: &[&str]) -> (i32, String, String) {
-    ended(mailman(arguments).output().unwrap())
-}
-
-fn ended(output: Output) -> (i32, String, String) {
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
-}
-
-/// A daemon on a spool in this directory, and what its log said of where it listens.
-struct Daemon {
-    child: Child,
-    listening: Value,
-}
-
-impl Daemon {
-    fn start(directory: &Path, arguments: &[&str]) -> Self {
-        Self::start_until(directory, arguments, "smtp")
-    }
-
-    /// Waits until it serves this protocol.
-    fn start_until(directory: &Path, arguments: &[&str], protocol: &str) -> Self {
-        let spool = directory.join("spool").display().to_string();
-        let all = ["serve", "--listen", "127.0.0.1:0", "--spool", &spool, "--log-format", "json"];
-        let mut command = mailman(&[&all, arguments].concat());
-        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap());
-        let listening = loop {
-            let mut line = String::new();
-            assert_ne!(log.read_line(&mut line).unwrap(), 0, "it ended before it listened");
-            let line: Value = serde_json::from_str(&line).expect("each line of the log is JSON");
-            if line["message"] == "listening" && line["protocol"] == protocol {
-                break line;
-            }
-        };
-        child.stderr = Some(log.into_inner());
-        Self { child, listening }
-    }
-
-    /// Sends SIGTERM, and returns the exit code and the rest of the log.
-    fn terminate(mut self) -> (i32, String) {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
-        let mut log = String::new();
-        self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
-        (self.child.wait().unwrap().code().unwrap(), log)
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        // A test that failed must leave nothing running; one that did not has waited for it.
-        let _ = self.child.kill();
-    }
-}
+use crate::daemon::{Daemon, ended, mailman, run};
 
 #[test]
 fn arguments_that_make_no_sense_are_64() {
@@ -115,25 +51,6 @@ fn check_tells_what_a_right_configuration_amounts_to() {
             .output()
             .unwrap(),
     );
-#[test]
-fn an_address_that_this_host_does_not_have_yet_is_75_with_the_way_out() {
-    let directory = tempfile::tempdir().unwrap();
-    let spool = directory.path().display().to_string();
-    let serve = |name: &str, value: &str| {
-        let mut command = mailman(&["serve", "--listen", "127.0.0.1:0", "--spool", &spool]);
-        ended(command.env(format!("HEDWIG_MAILMAN_{name}"), value).output().unwrap())
-    };
-    // 192.0.2.0/24 is for documentation, and no host's (RFC 5737).
-    for name in ["LISTENER_CONTAINERS_LISTEN", "ADMIN_LISTEN"] {
-        let (code, _, error) = serve(name, "192.0.2.1:2525");
-        assert_eq!(code, 75, "{error}");
-        assert!(error.contains("cannot listen on 192.0.2.1:2525"), "{error}");
-        assert!(error.contains("this host does not have the address 192.0.2.1"), "{error}");
-    }
-    let (code, _, error) = serve("LISTENER_LOCAL_LISTEN", "unix:/nonexistent/lmtp.sock");
-    assert_eq!(code, 78, "{error}");
-}
-
     assert_eq!((code, error.as_str()), (0, ""));
     for line in [
         "hostname: lonely",
@@ -199,6 +116,25 @@ fn a_port_that_is_taken_is_told_with_the_way_out() {
 }
 
 #[test]
+fn an_address_that_this_host_does_not_have_yet_is_75_with_the_way_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let spool = directory.path().display().to_string();
+    let serve = |name: &str, value: &str| {
+        let mut command = mailman(&["serve", "--listen", "127.0.0.1:0", "--spool", &spool]);
+        ended(command.env(format!("HEDWIG_MAILMAN_{name}"), value).output().unwrap())
+    };
+    // 192.0.2.0/24 is for documentation, and no host's (RFC 5737).
+    for name in ["LISTENER_CONTAINERS_LISTEN", "ADMIN_LISTEN"] {
+        let (code, _, error) = serve(name, "192.0.2.1:2525");
+        assert_eq!(code, 75, "{error}");
+        assert!(error.contains("cannot listen on 192.0.2.1:2525"), "{error}");
+        assert!(error.contains("this host does not have the address 192.0.2.1"), "{error}");
+    }
+    let (code, _, error) = serve("LISTENER_LOCAL_LISTEN", "unix:/nonexistent/lmtp.sock");
+    assert_eq!(code, 78, "{error}");
+}
+
+#[test]
 fn sigterm_ends_it_gracefully_and_takes_the_control_socket_away() {
     let directory = tempfile::tempdir().unwrap();
     let daemon = Daemon::start(directory.path(), &[]);
@@ -211,6 +147,15 @@ fn sigterm_ends_it_gracefully_and_takes_the_control_socket_away() {
     let (code, log) = daemon.terminate();
     assert_eq!(code, 0, "{log}");
     assert!(!socket.exists());
+}
+
+#[test]
+fn sighup_is_told_and_ends_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::start(directory.path(), &[]);
+    daemon.signal("HUP");
+    daemon.wait_for_log("SIGHUP: certificates, users and keys are read again by themselves");
+    assert_eq!(daemon.terminate().0, 0);
 }
 
 #[test]

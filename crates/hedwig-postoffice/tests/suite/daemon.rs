@@ -5,6 +5,7 @@ use std::{
     net::TcpStream,
     path::Path,
     process::{Child, Command, Stdio},
+    sync::mpsc,
 };
 
 use serde_json::Value;
@@ -19,16 +20,25 @@ pub(crate) struct Daemon {
     pub(crate) address: String,
     pub(crate) spool: String,
     pub(crate) token_file: String,
+    log: mpsc::Receiver<String>,
 }
 
 impl Daemon {
     pub(crate) fn start(directory: &Path) -> Self {
+        Self::start_with(directory, &[])
+    }
+
+    /// Starts it with these variables, which are told without their prefix.
+    pub(crate) fn start_with(directory: &Path, variables: &[(&str, &str)]) -> Self {
         let path = |name: &str| directory.join(name).display().to_string();
         let (spool, token_file) = (path("spool"), path("token"));
         std::fs::write(&token_file, format!("{TOKEN}\n")).unwrap();
         let mut command = program(&["serve", "--listen", "127.0.0.1:0", "--log-format", "json"]);
         command.args(["--spool", &spool, "--token-file", &token_file]);
         command.args(["--route", "*=fail:4.3.2 closed", "--dns", "127.0.0.1:9"]);
+        for (name, value) in variables {
+            command.env(format!("HEDWIG_POSTOFFICE_{name}"), value);
+        }
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let address = loop {
@@ -39,9 +49,24 @@ impl Daemon {
                 break line["address"].as_str().unwrap().to_owned();
             }
         };
-        // Nobody reads the rest, and a full pipe must not stop the daemon.
-        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        Self { child, address, spool, token_file }
+        // Perhaps nobody wants to read the rest, and a full pipe must not stop the daemon.
+        let (keep, rest) = mpsc::channel();
+        std::thread::spawn(move || {
+            log.lines().map_while(Result::ok).try_for_each(|l| keep.send(l))
+        });
+        Self { child, address, spool, token_file, log: rest }
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+    }
+
+    /// Waits for a line of the log with this in it.
+    pub(crate) fn wait_for_log(&self, part: &str) {
+        let found = self.log.iter().any(|line| line.contains(part));
+        assert!(found, "it ended before it said {part}");
     }
 
     /// Speaks HTTP; returns header and body.

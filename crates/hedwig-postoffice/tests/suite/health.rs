@@ -28,6 +28,15 @@ fn health_and_metrics_are_shown_without_a_token() {
 }
 
 #[test]
+fn sighup_is_told_and_ends_nothing_though_there_are_no_dkim_keys() {
+    let directory = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(directory.path());
+    daemon.signal("HUP");
+    daemon.wait_for_log("SIGHUP: certificates, users and keys are read again by themselves");
+    assert_eq!(daemon.ask("GET /healthz", "").1, "ok\n");
+}
+
+#[test]
 fn a_mail_whose_sender_is_owed_a_report_is_counted() {
     let directory = tempfile::tempdir().unwrap();
     let daemon = Daemon::start(directory.path());
