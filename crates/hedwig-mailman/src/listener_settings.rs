@@ -15,7 +15,7 @@ pub(crate) static TLS_LISTEN: Setting = Setting::list("tls", "listen", "ADDR")
 pub(crate) static SIZE_MAX: Setting =
     Setting::text("smtp", "size_max", "SIZE").help("The largest mail taken").default("50M");
 pub(crate) static RECIPIENTS_MAX: Setting = Setting::text("smtp", "recipients_max", "N")
-    .help("So many recipients one mail may have")
+    .help("So many recipients one mail may have; 10000 at most, which is what the postoffice takes")
     .default("1000");
 pub(crate) static RELAY_FROM: Setting = Setting::list("smtp", "relay_from", "NETWORK")
     .help(

@@ -2,7 +2,6 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    num::NonZeroUsize,
     str::FromStr,
     sync::Arc,
 };
@@ -13,6 +12,7 @@ use hedwig_daemon::{
 };
 use hedwig_envelope::Address;
 use hedwig_smtp::Dialect;
+use hedwig_transport::RECIPIENTS_MAX;
 
 use crate::{
     Authentication, Clients, FrontDoor, Listener, Network, OtherSenders, Rates, Rules, SenderRule,
@@ -127,7 +127,7 @@ fn read_rules(read: &mut Reading<'_>, keys: &Keys, domain: &str) -> Option<Rules
     let clients = read.many::<Network>(keys.clients);
     let senders = read_senders(read, keys, domain);
     let size = read.one::<Size>(keys.size_max);
-    let recipients_max = read.one::<NonZeroUsize>(keys.recipients_max);
+    let recipients_max = read.one::<RecipientsMax>(keys.recipients_max);
     let line_endings = read.one(keys.line_endings);
     let per_client = read.optional(keys.per_client);
     let per_sender = read.optional(keys.per_sender);
@@ -137,7 +137,7 @@ fn read_rules(read: &mut Reading<'_>, keys: &Keys, domain: &str) -> Option<Rules
         clients: Clients::of_this_host(clients?),
         senders: senders?,
         content_bytes_max: size?.0,
-        recipients_max: recipients_max?.get(),
+        recipients_max: recipients_max?.0,
         line_endings: line_endings?,
         rates: Rates { per_client: per_client?, per_sender: per_sender?, per_user: per_user? },
     })
@@ -191,6 +191,20 @@ fn warn_of(read: &mut Reading<'_>, keys: &Keys, listener: &Listener) {
             listener.name
         );
         read.warn(&USERS_FILE, reason);
+    }
+}
+
+/// So many recipients a mail; a postoffice would bounce one with more.
+struct RecipientsMax(usize);
+
+impl FromStr for RecipientsMax {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = text.parse().ok().filter(|number| (1..=RECIPIENTS_MAX).contains(number));
+        number.map(Self).ok_or_else(|| {
+            format!("a mail has 1 to {RECIPIENTS_MAX} recipients, for the postoffice takes no more")
+        })
     }
 }
 

@@ -28,5 +28,8 @@ pub const MESSAGE_RFC822: &str = "message/rfc822";
 /// The content type of mails with their envelopes, as the client's side of an ESMTP session
 /// (RFC 2442).
 pub const BATCH_SMTP: &str = "application/batch-smtp";
+/// The most recipients that a mail may have on the hop. A client's side takes no mail with more, for its postoffice would
+/// refuse it as a whole.
+pub const RECIPIENTS_MAX: usize = 10_000;
 /// The path that takes mails.
 pub const MESSAGES_PATH: &str = "/v1/messages";

@@ -99,7 +99,9 @@ fn what_cannot_be_meant_is_told_with_the_listener() {
          [listener.d]\nlisten = '127.0.0.1:26'\nother_senders = 'rewrite'\n\
          [listener.f]\nlisten = '127.0.0.1:26'\nproxies = ['192.0.2.0/24']\n\
          [listener.g]\nlisten = 'unix:smtp.sock'\nmode = '888'\n\
-         [listener.e]\nlisten = '127.0.0.1:26'\nper_client = '100'\nprotocol = 'http'\n",
+         [listener.e]\nlisten = '127.0.0.1:26'\nper_client = '100'\nprotocol = 'http'\n\
+         [listener.h]\nlisten = '127.0.0.1:26'\nrecipients_max = 10001\n\
+         [listener.i]\nlisten = '127.0.0.1:26'\nrecipients_max = 10000\n",
         &[],
     );
     assert_eq!(code, 78, "{said}");
@@ -119,9 +121,11 @@ fn what_cannot_be_meant_is_told_with_the_listener() {
             "error: FILE:22: [listener.e] per_client = \"100\": a rate is a number of mails, a slash and a time, as \
              100/h or 10/30s; write it like 100/h",
             "error: FILE:23: [listener.e] protocol = \"http\": a listener speaks smtp or lmtp; write it like smtp",
+            "error: FILE:26: [listener.h] recipients_max = \"10001\": a mail has 1 to 10000 recipients, for the postoffice \
+             takes no more; write it like 1000",
         ],
     );
-    assert_eq!(said.lines().count(), 10, "{said}");
+    assert_eq!(said.lines().count(), 11, "{said}");
 }
 
 #[test]

@@ -27,7 +27,7 @@ use super::{
     serve::rescued,
     submission::{self, Format},
 };
-use crate::{Body, MESSAGES_PATH, Problem, Token, json, text::printable};
+use crate::{Body, MESSAGES_PATH, Problem, RECIPIENTS_MAX, Token, json, text::printable};
 
 /// Something that knows how far a mail has come: an alias for every such [`tower::Service`].
 pub trait TrackerService:
@@ -83,8 +83,9 @@ impl Default for MessagesOptions {
             content_bytes_max: 51 * 1024 * 1024,
             request_bytes_max: 64 * 1024 * 1024,
             held_bytes_max: 512 * 1024 * 1024,
-            mails_max: 1000,
-            recipients_max: 1000,
+            // No more than our client sends, so that the recipients of a batch stay bounded.
+            mails_max: 100,
+            recipients_max: RECIPIENTS_MAX,
             stall_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(600),
             key_patience: Duration::from_secs(10),

@@ -6,7 +6,7 @@ use crate::common::{
     Desk, Running, app, app_with, client, client_options, mail, mail_to, start, token,
 };
 use hedwig_envelope::{Outcome, Protocol, Refusal, Reply, Status};
-use hedwig_transport::{Client, ClientOptions, Messages, serve};
+use hedwig_transport::{Client, ClientOptions, Messages, MessagesOptions, RECIPIENTS_MAX, serve};
 use tokio::{net::UnixListener, sync::oneshot};
 use tower::ServiceExt;
 
@@ -128,6 +128,42 @@ async fn one_recipient_may_fail_alone() {
     let receipt = client(&server).oneshot(sent).await.unwrap();
     assert!(matches!(receipt.outcomes[..], [Outcome::Failed(_), Outcome::Done(_)]));
     server.stop().await;
+}
+
+#[tokio::test]
+async fn a_mail_to_as_many_as_may_be_arrives_and_each_hears_its_own() {
+    let desk = Desk::default();
+    let long = "x".repeat(600);
+    desk.next(move |mail| {
+        let mut receipt = crate::common::taken(mail)?;
+        for outcome in receipt.outcomes.iter_mut().skip(1) {
+            *outcome = Outcome::of_reply(Reply::new(550, None, long.clone()), None);
+        }
+        Ok(receipt)
+    });
+    let server = start(app(&desk)).await;
+    let addresses = |count: usize| (0..count).map(|n| format!("{n:0>64}@{}.net", "y".repeat(63)));
+    let addressed = |number, count| {
+        let addresses: Vec<String> = addresses(count).collect();
+        mail_to(number, &addresses.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let receipt = client(&server).oneshot(addressed(1, RECIPIENTS_MAX)).await.unwrap();
+    assert_eq!(desk.only().envelope.recipients.len(), RECIPIENTS_MAX);
+    assert_eq!(receipt.outcomes.len(), RECIPIENTS_MAX);
+    assert!(matches!(receipt.outcomes[0], Outcome::Done(_)));
+    assert!(receipt.outcomes[1..].iter().all(|outcome| matches!(outcome, Outcome::Failed(_))));
+
+    let receipt = client(&server).oneshot(addressed(2, RECIPIENTS_MAX + 1)).await.unwrap();
+    assert!(matches!(receipt.outcomes[0], Outcome::Failed(_)), "one more is refused as a whole");
+    assert_eq!(desk.count(), 1);
+    server.stop().await;
+}
+
+#[test]
+fn a_server_takes_as_many_mails_at_once_as_a_client_sends() {
+    let (server, client) = (MessagesOptions::default(), ClientOptions::default());
+    assert!(server.mails_max >= client.batch_mails_max);
+    assert!(server.request_bytes_max > client.batch_bytes_max);
 }
 
 #[tokio::test]

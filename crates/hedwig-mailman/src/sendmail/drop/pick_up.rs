@@ -4,6 +4,7 @@ use hedwig_envelope::{
     BoxError, Mail, MailId, MailService, Origin, Outcome, Receipt, RefusalKind, Timestamp, rescue,
 };
 use hedwig_smtp::batch::BatchMail;
+use hedwig_transport::RECIPIENTS_MAX;
 use tower::ServiceExt;
 
 use super::{
@@ -26,7 +27,7 @@ impl Default for PickUpOptions {
     fn default() -> Self {
         Self {
             content_bytes_max: 50 * 1024 * 1024,
-            recipients_max: 10_000,
+            recipients_max: RECIPIENTS_MAX,
             interval: Duration::from_secs(5),
         }
     }

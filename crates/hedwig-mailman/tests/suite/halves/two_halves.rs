@@ -5,6 +5,7 @@ use hedwig_envelope::{
     Address, Content, Envelope, Mail, MailId, Origin, Outcome, ReversePath, Timestamp,
 };
 use hedwig_spool::{Spool, SpoolOptions};
+use hedwig_transport::RECIPIENTS_MAX;
 use serde_json::json;
 
 const ANY_PORT: &str = "127.0.0.1:0";
@@ -32,6 +33,24 @@ async fn a_mail_reaches_its_recipient_through_both_halves() {
     mailman.stop().await;
     postoffice.stop().await;
     assert!(house.receiver.is_idle());
+}
+
+#[tokio::test]
+async fn a_mail_with_all_the_recipients_that_mailman_may_take_is_taken_by_the_postoffice_too() {
+    let mut house = House::new().await;
+    let postoffice = house.postoffice(ANY_PORT.parse().unwrap()).await;
+    let most = RECIPIENTS_MAX.to_string();
+    let mailman = house.mailman_with(postoffice.address, &[("SMTP_RECIPIENTS_MAX", &most)]).await;
+    let recipients: Vec<String> =
+        (0..RECIPIENTS_MAX).map(|number| format!("{number}@example.net")).collect();
+    let recipients: Vec<&str> = recipients.iter().map(String::as_str).collect();
+    assert!(all_done(&send(mailman.address, &recipients).await));
+
+    let is_there = |mails: &[serde_json::Value]| !mails.is_empty();
+    let mails = house.queue("postoffice", is_there).await;
+    assert_eq!(mails[0]["recipients"].as_array().map(Vec::len), Some(RECIPIENTS_MAX));
+    mailman.stop().await;
+    postoffice.stop().await;
 }
 
 #[tokio::test]
