@@ -31,7 +31,7 @@ pub use hops::{HOPS_MAX, HopLimit, HopLimitLayer};
 pub use hostname::{HOSTNAME, Hostname, HostnameError};
 pub use listen::{AddressError, ListenAddress, ListenError, listen};
 pub use metrics::Metrics;
-pub use parts::{GRACE, Parts};
+pub use parts::{GRACE, Parts, http_options};
 pub use reports::reporter;
 pub use service_manager::ServiceManager;
 pub use stop::Stop;

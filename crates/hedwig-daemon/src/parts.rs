@@ -1,5 +1,6 @@
 use std::{future::Future, time::Duration};
 
+use hedwig_transport::ServerOptions;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::{Failure, Stop, settings::Setting};
@@ -8,6 +9,12 @@ use crate::{Failure, Stop, settings::Setting};
 pub static GRACE: Setting = Setting::text("server", "grace", "SPAN")
     .help("How long what is under way may take to finish after SIGTERM")
     .default("30s");
+
+/// The limits of an HTTP listener of a daemon that has this grace: what is under way there has all of it too.
+#[must_use]
+pub fn http_options(grace: Duration) -> ServerOptions {
+    ServerOptions { shutdown_timeout: grace, ..ServerOptions::default() }
+}
 
 /// The parts of a daemon that run side by side until it stops: listeners, a courier.
 ///
@@ -99,6 +106,15 @@ fn told(ended: Ended) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
+    use std::{future::pending, io, net::SocketAddr};
+
+    use hedwig_transport::{Router, full, serve, server::Listener};
+    use http::Response;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+        time::sleep,
+    };
+
     use super::*;
 
     #[tokio::test]
@@ -109,6 +125,38 @@ mod tests {
         parts.start("courier", async { Err("no road") });
         let failure = parts.finish(Duration::from_secs(60)).await.unwrap_err();
         assert_eq!(failure.to_string(), "the courier failed: no road");
+    }
+
+    /// A listener with one client.
+    struct One(Option<DuplexStream>);
+
+    impl Listener for One {
+        type Stream = DuplexStream;
+
+        async fn accept(&mut self) -> io::Result<(DuplexStream, Option<SocketAddr>)> {
+            match self.0.take() {
+                Some(stream) => Ok((stream, None)),
+                None => pending().await,
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_has_the_whole_grace_to_be_answered() {
+        let (mut client, server) = duplex(1024);
+        let slowly = || async {
+            sleep(Duration::from_secs(100)).await;
+            Response::new(full("done"))
+        };
+        let server = serve(One(Some(server)), Router::new().get("/", slowly));
+        let server = server.options(http_options(Duration::from_secs(110)));
+        let asked = sleep(Duration::from_secs(1));
+        let server = tokio::spawn(server.with_graceful_shutdown(asked).into_future());
+        client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with("done"), "{answer}");
+        server.await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]

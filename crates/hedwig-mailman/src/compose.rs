@@ -11,7 +11,7 @@ use hedwig_daemon::{
     AcceptingLayer, AttemptsLayer, Failure, HopLimitLayer, Metrics, Parts, ServiceManager, Stop,
     admin,
     control::{Control, serve_control},
-    listen_unix, spool,
+    http_options, listen_unix, spool,
 };
 use hedwig_envelope::{BoxError, ChangeLayer, MailService, adding_received};
 use hedwig_smtp::ServerOptions;
@@ -114,6 +114,7 @@ pub(crate) async fn serve(
     for listener in listeners? {
         let routes = admin::routes(&spool, &metrics, configuration.admin_tokens.clone());
         let server = hedwig_transport::serve(listener, routes);
+        let server = server.options(http_options(configuration.grace));
         let server = server.with_graceful_shutdown(stop.requested());
         parts.start_sure("admin listener", server.into_future());
     }

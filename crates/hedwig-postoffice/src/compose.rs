@@ -6,7 +6,7 @@ use hedwig_daemon::{
     AcceptingLayer, AttemptsLayer, Failure, HopLimitLayer, Metrics, Parts, ServiceManager, Stop,
     admin,
     control::{Control, EXPLAIN_PATH, Guard, serve_control},
-    spool,
+    http_options, spool,
 };
 use hedwig_envelope::{BoxError, ChangeLayer, MailId, MailService, adding_received};
 use hedwig_mx::{
@@ -116,8 +116,9 @@ pub(crate) async fn serve(
         let tokens = configuration.listener.admin_tokens.clone();
         let routes = routes(&configuration, &metrics, &spool)
             .route(EXPLAIN_PATH, Guard::new(explainer.clone(), tokens));
-        let mut server =
-            hedwig_transport::serve(listener, routes).with_graceful_shutdown(stop.requested());
+        let server = hedwig_transport::serve(listener, routes);
+        let server = server.options(http_options(configuration.grace));
+        let mut server = server.with_graceful_shutdown(stop.requested());
         if let Some(tls) = &configuration.listener.tls {
             server = server.tls(tls.clone());
         }
