@@ -54,14 +54,10 @@ impl ListenerOptions {
         let is_guarded = !tokens.is_empty() || (tls.is_some() && authorities?.is_some());
         warn_or_refuse(read, address, is_guarded, tls.is_some());
         let content_bytes_max = size.and_then(|size| usize::try_from(size.0).ok());
-        let defaults = MessagesOptions::default();
         let messages = MessagesOptions {
             open: !is_guarded,
-            content_bytes_max: content_bytes_max?,
-            // A batch has envelopes besides contents, and may have several mails.
-            request_bytes_max: defaults.request_bytes_max.max(content_bytes_max? / 4 * 5),
             tokens: tokens.clone(),
-            ..defaults
+            ..for_contents_of(content_bytes_max?)
         };
         let admin_tokens = Some(admin_tokens?).filter(|own| !own.is_empty()).unwrap_or(tokens);
         Some(Self { address, tls, messages, mails_max: mails_max?.get(), admin_tokens })
@@ -110,6 +106,20 @@ impl fmt::Display for OpenRelay {
 
 impl std::error::Error for OpenRelay {}
 
+/// What a listener takes so that contents of this size fit in.
+fn for_contents_of(content_bytes_max: usize) -> MessagesOptions {
+    let defaults = MessagesOptions::default();
+    // A batch has envelopes besides contents, and may have several mails.
+    let request_bytes_max = defaults.request_bytes_max.max(content_bytes_max / 4 * 5);
+    MessagesOptions {
+        content_bytes_max,
+        request_bytes_max,
+        // Or there would never be room for the largest.
+        held_bytes_max: defaults.held_bytes_max.max(request_bytes_max),
+        ..defaults
+    }
+}
+
 /// Mail from everybody is an open relay, and a token in clear text is a token for everybody.
 fn warn_or_refuse(read: &mut Reading<'_>, address: SocketAddr, is_guarded: bool, tls: bool) {
     if address.ip().is_loopback() {
@@ -154,4 +164,19 @@ fn read_tls(
     };
     let config = tls::server_config(&identity, authorities.as_deref());
     config.map_err(|error| read.wrong(&CERTIFICATE, error)).ok().map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_room_for_the_largest_mail_however_large() {
+        const MEBIBYTE: usize = 1 << 20;
+        for size in [MEBIBYTE, 52 * MEBIBYTE, 600 * MEBIBYTE] {
+            let options = for_contents_of(size);
+            assert!(options.request_bytes_max > size, "{options:?}");
+            assert!(options.held_bytes_max >= options.request_bytes_max, "{options:?}");
+        }
+    }
 }
