@@ -18,7 +18,7 @@ use tokio::net::UnixStream;
 
 use super::{Control, QUEUE_PATH, SOCKET_NAME, Verb};
 use crate::{
-    queue::{Choice, read_token},
+    queue::{AUTHORITIES_FLAG, Choice, read_token},
     spool,
 };
 
@@ -37,13 +37,18 @@ impl Console {
         Ok(Server::of_socket(directory).await?.map(Self))
     }
 
-    /// To the daemon at a URL, which wants to see a token of this file.
+    /// To the daemon at a URL, which wants to see a token of this file. What vouches for its certificate are the web's
+    /// authorities and those of a PEM file.
     ///
     /// # Errors
-    /// When it is no URL, or the file cannot be read.
-    pub fn at_url(url: &str, token_file: Option<&Path>) -> Result<Self, BoxError> {
+    /// When it is no URL, or a file cannot be read.
+    pub fn at_url(
+        url: &str,
+        token_file: Option<&Path>,
+        authorities: Option<&Path>,
+    ) -> Result<Self, BoxError> {
         let token = token_file.map(read_token).transpose()?;
-        Ok(Self(Server::at_url(url, token)?))
+        Ok(Self(Server::at_url(url, token, authorities)?))
     }
 
     /// What it answers to `GET` of a path and query.
@@ -110,14 +115,19 @@ impl Server {
         }
     }
 
-    /// The daemon at a URL.
-    pub(crate) fn at_url(url: &str, token: Option<Token>) -> Result<Self, BoxError> {
+    /// The daemon at a URL, whose certificate these authorities may have signed besides the web's.
+    pub(crate) fn at_url(
+        url: &str,
+        token: Option<Token>,
+        authorities: Option<&Path>,
+    ) -> Result<Self, BoxError> {
         let base = url.trim_end_matches('/').to_owned();
         let uri: http::Uri = base.parse().map_err(|error| format!("--url {url}: {error}"))?;
         if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.query().is_some() {
             return Err(format!("--url {url}: write it like https://mail.example.org:8025").into());
         }
-        let tls = hedwig_transport::tls::client_config(None, None)?;
+        let tls = hedwig_transport::tls::client_config(authorities, None);
+        let tls = tls.map_err(|error| format!("--{AUTHORITIES_FLAG}: {error}"))?;
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
             .with_tls_config(tls)
             .https_or_http()

@@ -8,7 +8,7 @@ mod print;
 
 use std::{
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -51,6 +51,26 @@ enum What {
 struct Remote {
     url: String,
     token_file: Option<PathBuf>,
+    authorities: Option<PathBuf>,
+}
+
+/// The flag that names [`authorities_for_url`], without its hyphens.
+pub(crate) const AUTHORITIES_FLAG: &str = "url-authorities";
+
+/// The flag for who vouches for a daemon at a URL, for every command that has `--url`.
+#[must_use]
+pub fn authorities_for_url() -> Arg {
+    Arg::new(AUTHORITIES_FLAG)
+        .long(AUTHORITIES_FLAG)
+        .value_name("FILE")
+        .requires("url")
+        .help("Certification authorities to trust for --url besides the web's, in PEM; a self-signed certificate is its own")
+}
+
+/// The file that this flag was given.
+#[must_use]
+pub fn authorities_given(flags: &ArgMatches) -> Option<&Path> {
+    flags.get_one::<String>(AUTHORITIES_FLAG).map(Path::new)
 }
 
 /// The command line of `queue`.
@@ -69,6 +89,7 @@ pub(crate) fn command(scope: &'static Scope, config: &Arg) -> Command {
             .value_name("F")
             .requires("url")
             .help("The file with the token for --url"),
+        authorities_for_url(),
         switch("json", "Print JSON, an object in each line"),
     ];
     let which = [
@@ -136,6 +157,7 @@ impl Request {
         let remote = flags.get_one::<String>("url").map(|url| Remote {
             url: url.clone(),
             token_file: flags.get_one::<String>("remote-token").map(PathBuf::from),
+            authorities: authorities_given(flags).map(Path::to_owned),
         });
         Ok(Self { what, choice, json: flags.get_flag("json"), remote })
     }
@@ -167,11 +189,11 @@ async fn reach(request: &Request, options: spool::Options) -> Result<Server, Box
         Some(path) => Some(read_token(path)?),
         None => None,
     };
-    Server::at_url(&remote.url, token)
+    Server::at_url(&remote.url, token, remote.authorities.as_deref())
 }
 
 /// The first token of a file.
-pub(crate) fn read_token(path: &std::path::Path) -> Result<Token, String> {
+pub(crate) fn read_token(path: &Path) -> Result<Token, String> {
     let told = |error: &dyn std::fmt::Display| format!("--token-file {}: {error}", path.display());
     let text = std::fs::read_to_string(path).map_err(|error| told(&error))?;
     let first = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();

@@ -6,6 +6,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use hedwig_daemon::{
     Configured, Exit, Extra, configure,
     control::{Console, Question, Subject},
+    queue::{authorities_for_url, authorities_given},
     report,
     settings::{Reading, Settings},
     spool,
@@ -40,6 +41,7 @@ fn command(name: &'static str) -> Command {
                 .requires("url")
                 .help("The file with the token for --url"),
         )
+        .arg(authorities_for_url())
 }
 
 fn question(flags: &ArgMatches) -> Result<Question, String> {
@@ -69,7 +71,10 @@ fn run(settings: &Settings, flags: &ArgMatches) -> Exit {
     let done = runtime.map_err(BoxError::from).and_then(|runtime| {
         runtime.block_on(async {
             let console = match text("url") {
-                Some(url) => Some(Console::at_url(url, text("url-token").map(Path::new))?),
+                Some(url) => {
+                    let token = text("url-token").map(Path::new);
+                    Some(Console::at_url(url, token, authorities_given(flags))?)
+                }
                 None => Console::of_daemon(&options.directory).await?,
             };
             match console {

@@ -88,3 +88,42 @@ fn a_remote_queue_is_asked_with_a_token() {
     assert_eq!(code, 75);
     assert!(error.contains("http://127.0.0.1:1") && error.contains("refused"), "{error}");
 }
+
+#[test]
+fn a_remote_daemon_with_a_certificate_of_its_own_is_asked_once_that_is_trusted() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let (certificate, key) = (path("postoffice.pem"), path("postoffice.key"));
+    let made = self_signed("127.0.0.1");
+    std::fs::write(&certificate, made.0).unwrap();
+    std::fs::write(&key, made.1).unwrap();
+    let variables = [("HTTP_CERTIFICATE", &*certificate), ("HTTP_KEY", &key)];
+    let daemon = Daemon::start_with(directory.path(), &variables);
+    let url = format!("https://{}", daemon.address);
+    let trusting = ["--url-authorities", &certificate];
+
+    let queue = ["queue", "list", "--url", &url, "--token-file", &daemon.token_file];
+    let (code, _, error) = run(&queue);
+    assert_eq!((code, error.contains("certificate")), (75, true), "{error}");
+    let (code, out, error) = run(&[&queue, &trusting[..]].concat());
+    assert_eq!((code, &*out, &*error), (0, "Nothing waits.\n", ""));
+
+    let explain = ["explain", "bob@example.net", "--url", &url];
+    let explain = [&explain, &["--url-token-file", &daemon.token_file][..]].concat();
+    assert_eq!(run(&explain).0, 1);
+    let (code, out, error) = run(&[&explain, &trusting[..]].concat());
+    assert!(code == 0 && out.contains("limits:"), "{out}{error}");
+
+    let (code, _, error) = run(&[&queue, &["--url-authorities", "/nonexistent"][..]].concat());
+    let told = error.contains("--url-authorities: cannot read /nonexistent");
+    assert_eq!((code, told), (75, true), "{error}");
+    assert_eq!(run(&[&["queue", "list"], &trusting[..]].concat()).0, 64, "it goes with --url");
+}
+
+/// A certificate that vouches for itself and is no authority, as docs/deploy.md makes it, and its key, in PEM.
+fn self_signed(host: &str) -> (String, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut parameters = rcgen::CertificateParams::new([host.to_owned()]).unwrap();
+    parameters.is_ca = rcgen::IsCa::ExplicitNoCa;
+    (parameters.self_signed(&key).unwrap().pem(), key.serialize_pem())
+}
