@@ -50,6 +50,7 @@ impl Explainer {
             size_max: configuration.listener.messages.content_bytes_max,
             expiry_seconds: configuration.delivery.schedule.expiry.as_secs(),
             concurrency: configuration.delivery.concurrency,
+            content_memory: configuration.delivery.content_bytes_max,
             per_destination: configuration.politeness.per_destination,
             per_sender: Some(per_sender).filter(|most| *most < usize::MAX),
             sender_under_way: None,

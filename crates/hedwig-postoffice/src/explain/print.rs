@@ -91,8 +91,9 @@ fn limits(page: &mut Page, report: &Report) {
     page.line(
         "limits",
         format_args!(
-            "{} mails under way, {} to one destination, {sender}; {} bytes a mail; given up after {}",
+            "{} mails under way, with {} of contents, {} to one destination, {sender}; {} bytes a mail; given up after {}",
             limits.concurrency,
+            Size(limits.content_memory),
             limits.per_destination,
             Size(limits.size_max as u64),
             Span(std::time::Duration::from_secs(limits.expiry_seconds)),

@@ -65,6 +65,8 @@ pub(crate) struct Limits {
     pub(crate) size_max: usize,
     pub(crate) expiry_seconds: u64,
     pub(crate) concurrency: usize,
+    /// How much memory the contents of what is under way take at most, in bytes.
+    pub(crate) content_memory: u64,
     pub(crate) per_destination: usize,
     pub(crate) per_sender: Option<usize>,
     /// Of the mail's sender, where they are counted.

@@ -5,6 +5,7 @@ mod answers;
 mod check;
 mod daemon;
 mod damage;
+mod explain;
 mod health;
 mod queue;
 
