@@ -12,6 +12,7 @@ mod domain;
 mod explanations;
 mod front_door_metrics;
 mod front_ends;
+mod fuzz_run;
 mod hostile;
 mod idempotency;
 mod ipv6;
