@@ -1,7 +1,11 @@
 //! The clock of one daemon, which can be set while the daemon runs: libfaketime stands between it and the
 //! system's clock. The monotonic clock goes on as it does.
 
-use std::{fs, io, path::PathBuf, process::Command};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use hedwig_lab::DaemonOptions;
 use tempfile::TempDir;
@@ -9,6 +13,9 @@ use tempfile::TempDir;
 /// Where Debian's package libfaketime puts it, below the directory of an architecture.
 const LIBRARY: &str = "faketime/libfaketimeMT.so.1";
 const LIBRARIES: &str = "/usr/lib";
+/// Where libfaketime keeps a process' share of it, and under which names, to which the process id is added.
+const SHARED_MEMORY: &str = "/dev/shm";
+const SHARED: [&str; 2] = ["faketime_shm_", "sem.faketime_sem_"];
 
 /// Seconds before or after the right time.
 pub(crate) struct FakeClock {
@@ -73,7 +80,50 @@ impl FakeClock {
     }
 }
 
+/// Removes what a process that went by such a clock has left in shared memory: one that is killed cannot do so itself.
+pub(crate) fn forget(process: u32) -> io::Result<()> {
+    for path in shared_by(process) {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn shared_by(process: u32) -> [PathBuf; 2] {
+    SHARED.map(|name| Path::new(SHARED_MEMORY).join(format!("{name}{process}")))
+}
+
 fn library() -> Option<PathBuf> {
     let architectures = fs::read_dir(LIBRARIES).ok()?;
     architectures.flatten().map(|entry| entry.path().join(LIBRARY)).find(|path| path.exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{BufRead, BufReader, Write},
+        process::Stdio,
+    };
+
+    use super::*;
+
+    #[test]
+    fn nothing_stays_in_memory_of_a_process_that_was_killed() {
+        let clock = FakeClock::new().unwrap();
+        let mut cat = Command::new("cat");
+        cat.envs(clock.environment()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = cat.spawn().unwrap();
+        // Once it answers, it has its clock.
+        writeln!(process.stdin.as_ref().unwrap(), "there?").unwrap();
+        let mut answer = String::new();
+        BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut answer).unwrap();
+        process.kill().unwrap();
+        process.wait().unwrap();
+        let left = || shared_by(process.id()).map(|path| path.exists());
+        assert_eq!(left(), [clock.can_be_set(); 2]);
+        forget(process.id()).unwrap();
+        assert_eq!(left(), [false; 2]);
+    }
 }

@@ -7,7 +7,12 @@ use hedwig_lab::{Daemon, Half, HouseOptions, Program, Result, start_mailman, sta
 use hedwig_simulation::receivers::FULL;
 use tokio::time::timeout;
 
-use crate::{clock::FakeClock, disk::SmallDisk, proxy::Proxy, servers::Servers};
+use crate::{
+    clock::{self, FakeClock},
+    disk::SmallDisk,
+    proxy::Proxy,
+    servers::Servers,
+};
 
 /// Enough for all that comes and for what is remembered of it, and soon full.
 const DISK_MEBIBYTES: u32 = 768;
@@ -91,14 +96,22 @@ impl House {
         Ok(true)
     }
 
+    /// Kills a daemon.
+    pub(crate) async fn kill(&mut self, half: Half) -> Result<()> {
+        let daemon = self.daemon(half);
+        let id = daemon.process().id()?;
+        daemon.kill().await?;
+        Ok(clock::forget(id)?)
+    }
+
     /// Starts a daemon and kills it before it listens, unless it is quicker.
     pub(crate) async fn kill_at_start(&mut self, half: Half, after: Duration) -> Result<()> {
         let daemon = self.daemon(half);
         // One that ended by itself was in its way to say why, and is started once more anyway.
-        if !matches!(timeout(after, daemon.start_again()).await, Ok(Err(_))) {
-            daemon.kill().await?;
+        if matches!(timeout(after, daemon.start_again()).await, Ok(Err(_))) {
+            return Ok(());
         }
-        Ok(())
+        self.kill(half).await
     }
 }
 

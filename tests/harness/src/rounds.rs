@@ -79,12 +79,16 @@ pub async fn run(program: &Program, plan: Plan) -> Result<Outcome> {
     storm.house.postoffice.queue(&["hold", "--domain", HELD_DOMAIN]).await?;
     receivers.calm_down();
     storm.settle().await?;
-    let Storm { house, troubles, servers: _servers, .. } = storm;
+    let Storm { mut house, troubles, servers: _servers, .. } = storm;
     let mut evidence =
         std::mem::take(&mut *evidence.lock().unwrap_or_else(PoisonError::into_inner));
     evidence.mailman = all_mails(&house.mailman).await?;
     evidence.postoffice = all_mails(&house.postoffice).await?;
     evidence.quarantined = house.quarantined()?;
+    // All is known of them.
+    for half in [Half::Mailman, Half::Postoffice] {
+        house.kill(half).await?;
+    }
     let mut outcome = Outcome {
         plan,
         troubles,
@@ -176,7 +180,7 @@ impl Storm {
         for half in halves {
             let noticed = self.house.clock_changes_noticed(*half);
             self.troubles.clock_changes_noticed += noticed;
-            self.house.daemon(*half).kill().await?;
+            self.house.kill(*half).await?;
             self.count_kill(*half);
         }
         self.pause(100).await;
