@@ -336,10 +336,10 @@ async fn a_refused_mail_that_comes_back_is_whole() {
     spool.commit(mail(1, &["a@x.example"])).await.unwrap();
     let large = with_key(mail(2, &["a@x.example"]), "key");
     let large = Mail { content: Content::new(vec![b'x'; 5000].into()), ..large };
-    // All of it is written, and then the flush fails.
+    // All of it gets to the disk, and then the flush fails.
     disk.plan(|operation| {
         let fails = operation.kind == Flush && operation.name.starts_with("log/");
-        fails.then_some(Fault::Fail(Errno::IO.raw_os_error()))
+        fails.then_some(Fault::Tear(usize::MAX, Errno::IO.raw_os_error()))
     });
     assert!(spool.commit(large.clone()).await.is_err());
     disk.heal();
