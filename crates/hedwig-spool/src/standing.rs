@@ -379,6 +379,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn after_a_clock_that_was_ahead_an_index_reads_on_as_soon_as_ever() {
+        let scene = Scene::new();
+        scene.seconds.store(3600, Ordering::Relaxed);
+        scene.spool.commit(mail(1)).await.unwrap();
+        scene.seconds.store(0, Ordering::Relaxed);
+        scene.fill().await;
+        scene.make_room().await;
+        scene.spool.commit(mail(2)).await.unwrap();
+    }
+
+    #[tokio::test]
     async fn an_index_that_is_damaged_is_made_anew() {
         let scene = Scene::new();
         let spool = &scene.spool;

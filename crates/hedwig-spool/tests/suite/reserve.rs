@@ -119,6 +119,8 @@ async fn a_spool_that_filled_its_disk_drains_and_takes_mail_again() {
 async fn while_the_reserve_is_given_up_settlements_go_and_new_mail_does_not() {
     let scene = Scene::full().await;
     assert!(scene.disk.names().contains(&"reserve".to_owned()), "a mail does not cost it");
+    let again = scene.spool.commit(letter(0, 12_000)).await.unwrap();
+    assert_eq!(again.id, letter(0, 12_000).id, "what is known needs no room");
     let leases = claim(&scene.spool, at(0)).await;
     scene.spool.finish(&leases[0], vec![done()], None, vec![]).await.unwrap();
     let room = DISK_BYTES - scene.disk.used();
