@@ -144,6 +144,10 @@ impl Engine {
                 Request::Settle(settle) => self.admit_settlement(*settle, &mut work),
                 Request::Tell(tell) => self.admit_telling(*tell, &mut work),
                 Request::Act { action, encoded, reply } => {
+                    if action.act == Act::Drop {
+                        // Whoever has it under way comes too late, with a report, too.
+                        work.settling.extend(&action.units);
+                    }
                     work.push(encoded, Pending::Action(action));
                     work.acted.push(reply);
                 }

@@ -4,6 +4,7 @@ use hedwig_envelope::Timestamp;
 
 use crate::{
     CourierOptions, Lease, Spool, SpoolError,
+    engine::Engine,
     finding::Limits,
     pace::{PaceOptions, Saved},
 };
@@ -68,13 +69,13 @@ impl Spool {
         options: &CourierOptions,
     ) -> Result<PacedClaim, SpoolError> {
         let CourierOptions { content_bytes_max, gathering, .. } = *options;
-        let claim = move |engine: &mut crate::engine::Engine| {
+        let claim = move |engine: &mut Engine| {
             let paces = engine.paces.clone();
             let limits = Limits::Paced { units_max, content_bytes_max, paces };
             let found = engine.claim(now, limits)?;
-            Ok::<_, SpoolError>((found, engine.next_telling(gathering)?))
+            Ok((found, engine.next_telling(gathering)?))
         };
-        let (found, next_telling) = self.ask(claim).await??;
+        let (found, next_telling) = self.ask_index(claim).await?;
         let leases = self.load_all(found.granted).await?;
         let (more, put_off_more) = (found.more, found.put_off_more);
         Ok(PacedClaim { leases, more, put_off_more, next_due: found.next_due, next_telling })

@@ -199,7 +199,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        Claim, Clock, Filter, Selection, Spool, SpoolOptions, disk::SimulatedDisk, engine::Request,
+        Claim, Clock, CourierOptions, Filter, Selection, Spool, SpoolOptions, disk::SimulatedDisk,
+        engine::Request,
     };
 
     struct Scene {
@@ -376,6 +377,16 @@ mod tests {
             assert!(spool.show(id).await.unwrap().is_some());
         }
         assert_eq!(spool.claim(at(2), Claim::up_to(5)).await.unwrap().leases.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn an_index_in_which_a_claim_finds_what_cannot_be_read_is_made_anew() {
+        let scene = Scene::new();
+        let spool = &scene.spool;
+        spool.commit(mail(1)).await.unwrap();
+        spool.ask(|engine| engine.index.garble()).await.unwrap();
+        let options = CourierOptions::default();
+        assert_eq!(spool.claim_paced(at(0), 5, &options).await.unwrap().leases.len(), 1);
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ use hedwig_envelope::{
 };
 use tokio::sync::oneshot;
 
-use crate::{Claim, Event, Lease, Owed, Spool, SpoolError, SpoolOptions};
+use crate::{Claim, Event, Lease, Owed, Spool, SpoolError, SpoolOptions, state::Act};
 
 fn mail(number: u128, recipients: &[&str]) -> Mail {
     let recipients = recipients.iter().map(|to| to.parse::<Address>().unwrap());
@@ -72,6 +72,21 @@ async fn of_two_who_settle_a_unit_in_one_batch_the_second_has_lost_his_lease() {
     assert!(matches!(second, Err(SpoolError::LeaseLost)), "{second:?}");
     assert_eq!(claim(&spool).await.len(), 1, "one report");
     assert_eq!(spool.show(mail(3, &[]).id).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn who_settles_what_is_dropped_in_the_same_batch_has_lost_his_lease() {
+    let directory = tempfile::tempdir().unwrap();
+    let spool = open(&directory);
+    spool.commit(mail(1, &["a@x.example"])).await.unwrap();
+    let lease = claim(&spool).await.remove(0);
+    let reports = vec![mail(2, &["alice@example.org"])];
+    let settle = spool.finish(&lease, vec![Outcome::Failed(refusal())], None, reports);
+    let units = vec![(lease.mail.id, lease.unit)];
+    let (dropped, settled) = in_one_batch(&spool, spool.act_on(Act::Drop, units), settle).await;
+    assert_eq!(dropped.unwrap(), 1);
+    assert!(matches!(settled, Err(SpoolError::LeaseLost)), "{settled:?}");
+    assert!(claim(&spool).await.is_empty(), "no report");
 }
 
 #[tokio::test]

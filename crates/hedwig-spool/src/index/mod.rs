@@ -326,6 +326,12 @@ impl Index {
         self.connection.execute_batch("ROLLBACK").unwrap();
     }
 
+    /// Makes what it says of all units unreadable.
+    pub(crate) fn garble(&self) {
+        self.end_reading().unwrap();
+        self.connection.execute_batch("UPDATE unit SET state = '{'").unwrap();
+    }
+
     /// Takes a table away.
     pub(crate) fn ruin(&self) {
         self.end_reading().unwrap();
