@@ -35,6 +35,8 @@ use crate::{
 
 mod batch;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod tests;
 
 pub(crate) use batch::Wanted;

@@ -69,6 +69,17 @@ impl Spool {
         Self::start(disk, Path::new(""), index, options, |engine| Ok(Driver::inline(engine)))
     }
 
+    /// The same with a committing thread: only there do requests wait for each other.
+    #[cfg(test)]
+    pub(crate) fn on_disk_by_thread(
+        disk: &SimulatedDisk,
+        options: SpoolOptions,
+    ) -> Result<Self, SpoolError> {
+        let lock = tempfile::tempfile().map_err(SpoolError::io("make a lock"))?;
+        let disk = Arc::new(disk.clone());
+        Self::start(disk, Path::new(""), None, options, |engine| Driver::thread(engine, lock))
+    }
+
     fn start(
         disk: Arc<dyn Disk>,
         directory: &Path,

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::{Claim, Event, Lease, Owed, Spool, SpoolError, SpoolOptions, state::Act};
 
-fn mail(number: u128, recipients: &[&str]) -> Mail {
+pub(super) fn mail(number: u128, recipients: &[&str]) -> Mail {
     let recipients = recipients.iter().map(|to| to.parse::<Address>().unwrap());
     Mail {
         id: MailId::from_bytes(number.to_be_bytes()),
@@ -20,7 +20,7 @@ fn mail(number: u128, recipients: &[&str]) -> Mail {
     }
 }
 
-fn refusal() -> Answer {
+pub(super) fn refusal() -> Answer {
     let status = Status::permanent(1, 1);
     Answer::new(status, Reply::with_status(550, status, "No"), None)
 }
@@ -30,12 +30,12 @@ fn open(directory: &tempfile::TempDir) -> Spool {
     Spool::open(directory.path(), SpoolOptions::default()).unwrap()
 }
 
-async fn claim(spool: &Spool) -> Vec<Lease> {
+pub(super) async fn claim(spool: &Spool) -> Vec<Lease> {
     spool.claim(spool.clock().now(), Claim::up_to(10)).await.unwrap().leases
 }
 
 /// Asks for both while the committing thread is held up, so that it finds them in one batch.
-async fn in_one_batch<A, B>(
+pub(super) async fn in_one_batch<A, B>(
     spool: &Spool,
     one: impl Future<Output = A>,
     other: impl Future<Output = B>,
