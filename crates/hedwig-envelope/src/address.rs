@@ -6,7 +6,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::{Domain, domain::is_utf8_non_ascii};
 
-/// The longest address taken, in bytes. RFC 5321 §4.5.3.1.3 asks for at least 256; VERP needs more.
+/// The longest address taken, in bytes, as it is given and as it is written. RFC 5321 §4.5.3.1.3 asks for at least 256;
+/// VERP needs more.
 const ADDRESS_BYTES_MAX: usize = 512;
 /// A mailbox (`Local-part "@" Domain`), or the bare `postmaster` of RFC 5321 §4.5.1.
 ///
@@ -84,6 +85,10 @@ impl FromStr for Address {
         let at = canonical.len() as u16;
         canonical.push('@');
         domain.push_canonical(&mut canonical);
+        // What is stored is read back from there: `::ffff:ffff:ffff` is written longer, with dots.
+        if canonical.len() > ADDRESS_BYTES_MAX {
+            return Err(wrong("in its one spelling it is longer than 512 bytes"));
+        }
         Ok(Self { text: canonical.into(), at })
     }
 }
@@ -303,6 +308,18 @@ mod tests {
             assert!(!error.contains(char::is_control), "{error:?}");
         }
         assert!(parse(&format!("{}@b", "a".repeat(600))).is_err());
+    }
+
+    #[test]
+    fn an_address_is_as_long_as_it_is_written() {
+        let of_length = |domain: &str, length: usize| {
+            parse(&format!("{}@{domain}", "a".repeat(length - 1 - domain.len())))
+        };
+        assert_eq!(of_length("example.com", 512).unwrap().as_str().len(), 512);
+        let mapped = "[IPv6:::ffff:ffff:ffff]";
+        assert_eq!(of_length(mapped, 506).unwrap().as_str().len(), 512);
+        let error = of_length(mapped, 507).unwrap_err().to_string();
+        assert!(error.ends_with("in its one spelling it is longer than 512 bytes"), "{error}");
     }
 
     #[test]

@@ -1,7 +1,18 @@
 //! What holds for every value, not only for those that somebody thought of.
+#![allow(clippy::unwrap_used, reason = "these are tests")]
 
-use hedwig_envelope::{Address, DeliverBy, Envelope, MailId, Notify, Status, header, xtext};
+use std::{
+    fmt::{Debug, Display},
+    net::Ipv6Addr,
+    str::FromStr,
+};
+
+use hedwig_envelope::{
+    Address, DeliverBy, Envelope, IdempotencyKey, MailId, Notify, OriginalRecipient, Priority,
+    ReversePath, Status, header, xtext,
+};
 use proptest::prelude::*;
+use serde::{Serialize, de::DeserializeOwned};
 
 /// Local parts that need quotes and such that do not, domains and literals.
 fn address() -> impl Strategy<Value = String> {
@@ -12,19 +23,77 @@ fn address() -> impl Strategy<Value = String> {
     let domain = prop_oneof![
         "[A-Za-z0-9]{1,10}(\\.[a-z0-9]{1,10}){0,3}",
         Just("[192.0.2.1]".to_owned()),
-        Just("[IPv6:2001:db8::1]".to_owned()),
+        ipv6_literal(),
         Just("例子.example".to_owned()),
     ];
     (local, domain).prop_map(|(local, domain)| format!("{local}@{domain}"))
 }
 
+/// IPv6 addresses of all kinds, among them such as are written with dots, in full and as short as can be.
+fn ipv6_literal() -> impl Strategy<Value = String> {
+    let groups = prop_oneof![
+        1 => any::<[u16; 8]>(),
+        1 => any::<[bool; 8]>().prop_map(|ones| ones.map(u16::from)),
+        3 => any::<[u16; 2]>().prop_map(|[a, b]| [0, 0, 0, 0, 0, 0xffff, a, b]),
+        1 => any::<[u16; 2]>().prop_map(|[a, b]| [0, 0, 0, 0, 0, 0, a, b]),
+    ];
+    (groups, 0..3).prop_map(|(groups, spelling)| match (spelling, groups) {
+        (0, [0, 0, 0, 0, 0, a, b, c]) => format!("[ipv6:::{a:x}:{b:x}:{c:x}]"),
+        (0 | 1, _) => format!("[IPv6:{}]", groups.map(|group| format!("{group:X}")).join(":")),
+        _ => format!("[IPv6:{}]", Ipv6Addr::from(groups)),
+    })
+}
+
+/// Addresses that are about as long as any may be.
+fn long_address() -> impl Strategy<Value = String> {
+    let domain = prop_oneof![3 => ipv6_literal(), 1 => "[A-Za-z0-9]{1,10}(\\.[a-z0-9]{1,10}){0,3}"];
+    let pieces = ("\"?", "[a-z\\\\\"ü]?", domain, 500..516_usize);
+    pieces.prop_map(|(quote, oddity, domain, length)| {
+        let rest = 1 + domain.len() + 2 * quote.len() + oddity.len();
+        format!("{quote}{oddity}{}{quote}@{domain}", "a".repeat(length - rest))
+    })
+}
+
+/// What is stored, and read back when it is needed, must not be refused then.
+fn is_read_back<T>(text: &str) -> Result<(), TestCaseError>
+where
+    T: FromStr<Err: Debug> + Display + Debug + PartialEq + Serialize + DeserializeOwned,
+{
+    if let Ok(parsed) = text.parse::<T>() {
+        prop_assert_eq!(&parsed.to_string().parse::<T>().unwrap(), &parsed);
+        let json = serde_json::to_string(&parsed).unwrap();
+        prop_assert_eq!(serde_json::from_str::<T>(&json).unwrap(), parsed);
+    }
+    Ok(())
+}
+
 proptest! {
     #[test]
-    fn an_address_is_read_from_what_it_is_written_as(text in address()) {
-        let parsed: Address = text.parse().unwrap();
-        prop_assert_eq!(&parsed.as_str().parse::<Address>().unwrap(), &parsed);
-        let json = serde_json::to_string(&parsed).unwrap();
-        prop_assert_eq!(serde_json::from_str::<Address>(&json).unwrap(), parsed);
+    fn an_address_is_read_from_what_it_is_written_as(short in address(), long in long_address()) {
+        prop_assert!(short.parse::<Address>().is_ok());
+        for text in [short, long] {
+            is_read_back::<Address>(&text)?;
+            is_read_back::<ReversePath>(&text)?;
+        }
+    }
+
+    #[test]
+    fn what_is_taken_is_read_from_what_it_is_written_as(
+        text in "\\PC{0,40}",
+        original in "[a-z-]{1,8};([!-~ü]|\\+[0-9A-Fa-f]{2}){1,200}",
+        key in "[!-~]{240,260}",
+        number in "[+-]?[0-9]{1,10}(;[RNrn]T?)?",
+        id in "[0-9A-Za-z]{26}",
+    ) {
+        for text in [&text, &original, &key, &number, &id] {
+            is_read_back::<Address>(text)?;
+            is_read_back::<ReversePath>(text)?;
+            is_read_back::<OriginalRecipient>(text)?;
+            is_read_back::<IdempotencyKey>(text)?;
+            is_read_back::<Priority>(text)?;
+            is_read_back::<DeliverBy>(text)?;
+            is_read_back::<MailId>(text)?;
+        }
     }
 
     #[test]
