@@ -9,7 +9,8 @@ use crate::{Mail, MailId, Origin, Protocol, ReversePath};
 /// The `Received` field of a mail taken by `hostname` (RFC 5321 §4.4), with its CRLF.
 ///
 /// The recipient is named only when there is just one: naming one of many would tell the others
-/// (RFC 5321 §7.6).
+/// (RFC 5321 §7.6). It is ASCII unless the mail has SMTPUTF8 (RFC 6531 §3.7.3): else servers without 8BITMIME would have to
+/// refuse a mail that was ASCII before.
 #[must_use]
 pub fn received(mail: &Mail, hostname: &str) -> String {
     let mut field = String::with_capacity(256);
@@ -21,6 +22,8 @@ pub fn received(mail: &Mail, hostname: &str) -> String {
 
 fn write_received(field: &mut String, mail: &Mail, hostname: &str) -> fmt::Result {
     let origin = &mail.origin;
+    let utf8 = mail.envelope.parameters.smtputf8;
+    let printable = |text: &str| printable(text, utf8);
     match (&origin.hello, origin.client) {
         (Some(hello), Some(client)) => {
             write!(field, "from {} ({})\r\n\t", printable(hello), literal(client.ip()))?;
@@ -36,7 +39,9 @@ fn write_received(field: &mut String, mail: &Mail, hostname: &str) -> fmt::Resul
     if let Some(tls) = &origin.tls {
         write!(field, "\r\n\t({})", printable(tls))?;
     }
-    if let [recipient] = mail.envelope.recipients.as_slice() {
+    if let [recipient] = mail.envelope.recipients.as_slice()
+        && (utf8 || recipient.address.as_str().is_ascii())
+    {
         write!(field, "\r\n\tfor <{}>", recipient.address)?;
     }
     write!(field, ";\r\n\t{}\r\n", Date(origin.received_at))
@@ -68,12 +73,11 @@ fn with_clause(origin: &Origin) -> Option<&'static str> {
     })
 }
 
-/// What a stranger said of itself, fit for a header: no space, no comment, no control character.
-fn printable(text: &str) -> String {
-    text.chars()
-        .take(255)
-        .map(|c| if c.is_control() || matches!(c, '(' | ')' | '\\' | ';') { '?' } else { c })
-        .collect()
+/// What a stranger said of itself, fit for a header: no comment, no control character, and only in `utf8` more than ASCII.
+fn printable(text: &str, utf8: bool) -> String {
+    let is_fit =
+        |c: char| !c.is_control() && !matches!(c, '(' | ')' | '\\' | ';') && (utf8 || c.is_ascii());
+    text.chars().take(255).map(|c| if is_fit(c) { c } else { '?' }).collect()
 }
 
 /// A `Message-ID` field for a mail that has none (RFC 5322 §3.6.4), with its CRLF.
@@ -153,5 +157,18 @@ mod tests {
         mail.origin.hello = Some("x\r\nBcc: everyone (\n".into());
         let field = received(&mail, "h");
         assert!(field.lines().skip(1).all(|line| line.starts_with('\t')), "{field}");
+    }
+
+    #[test]
+    fn an_ascii_mail_stays_ascii_whatever_its_client_and_its_recipient_are_called() {
+        let mut mail = mail(&["user@例子.example"]);
+        mail.origin.hello = Some("büro-pc".into());
+        let field = received(&mail, "h");
+        assert!(field.is_ascii() && !field.contains("for <"), "{field}");
+        assert!(field.starts_with("Received: from b?ro-pc ([192.0.2.1])\r\n"), "{field}");
+        mail.envelope.parameters.smtputf8 = true;
+        let field = received(&mail, "h");
+        assert!(field.starts_with("Received: from büro-pc ([192.0.2.1])\r\n"), "{field}");
+        assert!(field.contains("for <user@例子.example>;"), "{field}");
     }
 }
