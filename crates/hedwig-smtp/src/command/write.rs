@@ -53,7 +53,7 @@ pub(crate) struct MailLine<'a> {
 
 impl MailLine<'_> {
     pub(crate) fn write(&self, out: &mut BytesMut) -> Result<(), CommandError> {
-        self.parameters.envid.as_deref().map(printable).transpose()?;
+        self.parameters.envid.as_deref().map(decoded).transpose()?;
         self.write_unchecked(out);
         Ok(())
     }
@@ -86,7 +86,7 @@ impl<'a> RecipientLine<'a> {
             if original.kind.is_empty() || !original.kind.bytes().all(is_kind) {
                 return Err(unwritable(&original.kind));
             }
-            printable(&original.address)?;
+            decoded(&original.address)?;
         }
         self.write_unchecked(out);
         Ok(())
@@ -187,6 +187,13 @@ fn word(text: &str) -> Result<&str, CommandError> {
 fn printable(text: &str) -> Result<&str, CommandError> {
     let is_printable = !text.trim().is_empty() && !text.contains(char::is_control);
     if is_printable { Ok(text) } else { Err(unwritable(text)) }
+}
+
+/// What goes as xtext, which makes anything harmless: whatever [`xtext::decode`] gives of a value can be written, blanks
+/// alone as well. Our reader refuses the rest.
+fn decoded(text: &str) -> Result<&str, CommandError> {
+    let is_readable = !text.is_empty() && !text.contains(char::is_control);
+    if is_readable { Ok(text) } else { Err(unwritable(text)) }
 }
 
 fn unwritable(text: &str) -> CommandError {

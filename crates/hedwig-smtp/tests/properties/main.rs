@@ -26,6 +26,17 @@ proptest! {
     }
 
     #[test]
+    fn what_is_read_of_xtext_can_be_written(xtext in "([ +!-~ü]|\\+[0-9A-F]{2}|\\+20){1,40}") {
+        for command in ["MAIL FROM:<> ENVID=", "RCPT TO:<b@example.net> ORCPT=rfc822;"] {
+            let Ok(command) = Command::parse(format!("{command}{xtext}").as_bytes()) else { continue };
+            let mut line = BytesMut::new();
+            command.write(&mut line).unwrap();
+            let line = line.strip_suffix(b"\r\n").unwrap();
+            prop_assert_eq!(Command::parse(line).unwrap(), command);
+        }
+    }
+
+    #[test]
     fn a_command_is_what_another_parser_takes_it_for(command in values::plain_command()) {
         let mut line = BytesMut::new();
         command.write(&mut line).unwrap();

@@ -44,7 +44,7 @@ fn parameters() -> impl Strategy<Value = MailParameters> {
         any::<bool>(),
         option::of(any::<u64>()),
         option::of(ret),
-        option::of("[!-~ ]{0,20}[!-~]"),
+        option::of("[!-~ ]{1,21}"),
         any::<bool>(),
         option::of((-9i8..=9).prop_map(|value| Priority::new(value).unwrap())),
         option::of(deliver_by),
@@ -73,7 +73,7 @@ fn notify() -> impl Strategy<Value = Notify> {
 
 fn recipient() -> impl Strategy<Value = Recipient> {
     let original =
-        "[!-~]{1,20}".prop_map(|address| OriginalRecipient { kind: "rfc822".to_owned(), address });
+        "[!-~ ]{1,20}".prop_map(|address| OriginalRecipient { kind: "rfc822".to_owned(), address });
     (address(), option::of(notify()), option::of(original))
         .prop_map(|(address, notify, original)| Recipient { address, notify, original })
 }
