@@ -210,7 +210,7 @@ impl Session {
                 if is_utf8(&recipient.address) && !envelope.parameters.smtputf8 {
                     replies::needs_smtputf8()
                 } else if envelope.recipients.len() >= self.options.recipients_max {
-                    replies::too_many_recipients()
+                    return self.decline_recipient();
                 } else {
                     let question = Question::Recipient {
                         peer: self.peer.clone(),

@@ -17,7 +17,8 @@ pub struct ServerOptions {
     pub command_bytes_max: usize,
     /// Recipients of one mail (RFC 5321 §4.5.3.1.8 asks for 100 at least).
     pub recipients_max: usize,
-    /// Refused or malformed commands before the connection is closed with 421.
+    /// Refused or malformed commands before the connection is closed with 421. Recipients above
+    /// `recipients_max` are none up to 100,000 (RFC 5321 §4.5.3.1.10).
     pub errors_max: usize,
     /// Commands in a row that bring no mail forward (NOOP, RSET, VRFY, EHLO...) before it is closed with 421.
     pub commands_without_mail_max: usize,

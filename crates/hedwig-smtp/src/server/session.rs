@@ -238,6 +238,12 @@ impl Session {
         reply::write(reply, &mut self.output);
     }
 
+    /// Says that the mail has as many recipients as it may.
+    pub(super) fn decline_recipient(&mut self) {
+        self.patience.count_surplus_recipient();
+        reply::write(&replies::too_many_recipients(), &mut self.output);
+    }
+
     pub(super) fn ask(&mut self, ask: Ask, question: Question) {
         self.state = State::Asking(ask);
         self.event = Some(Event::Question(question));
