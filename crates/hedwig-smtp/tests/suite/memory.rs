@@ -96,6 +96,60 @@ async fn many_large_mails_at_once_all_arrive_one_after_the_other() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn mails_that_are_larger_than_they_said_do_not_block_each_other() {
+    let (pipes, inbox) = patient_server();
+    let said = 3 * MIB / 2;
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        let mail = format!("MAIL FROM:<a@example.org> SIZE={said}");
+        let mut dialogue = begun(&pipes, &mail).await;
+        dialogue.write(&lines(said)).await;
+        clients.push(dialogue);
+    }
+    let mut rest = JoinSet::new();
+    for mut dialogue in clients {
+        rest.spawn(async move {
+            dialogue.write(&lines(130_000)).await;
+            dialogue.say(".").await
+        });
+    }
+    for reply in rest.join_all().await {
+        assert!(reply.starts_with("250 "), "{reply}");
+    }
+    assert_eq!(inbox.take().len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_mail_that_is_larger_than_it_said_does_not_give_way_to_small_ones() {
+    let (pipes, inbox) = patient_server();
+    let mail = format!("MAIL FROM:<a@example.org> SIZE={}", 2 * MIB);
+    let mut larger = begun(&pipes, &mail).await;
+    larger.write(&lines(2 * MIB)).await;
+    let mut holders = hold_memory(&pipes, 2 * MIB).await;
+    let mut waiting = JoinSet::new();
+    for _ in 0..5 {
+        let mut small = begun(&pipes, "MAIL FROM:<a@example.org> SIZE=900000").await;
+        waiting.spawn(async move {
+            small.write(&lines(850_000)).await;
+            small.read_reply().await
+        });
+    }
+    let larger = tokio::spawn(async move {
+        larger.write(&lines(130_000)).await;
+        larger.say(".").await
+    });
+    for _ in 0..1000 {
+        yield_now().await;
+    }
+    for holder in &mut holders {
+        assert!(holder.say(".").await.starts_with("250 "));
+    }
+    let reply = larger.await.unwrap();
+    assert!(reply.starts_with("250 "), "{reply}");
+    assert_eq!(inbox.take().len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn whoever_waits_for_memory_is_told_452_in_the_end_and_may_go_on() {
     let (pipes, inbox) = patient_server();
     let mut holders = hold_memory(&pipes, 3 * MIB).await;

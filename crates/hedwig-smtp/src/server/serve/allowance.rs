@@ -57,7 +57,7 @@ impl Allowance {
         self.loan = None;
     }
 
-    /// Room to read more of a content, as soon as there is some; `None` when it takes too long.
+    /// Room to read more of a content, as soon as there is some; `None` when it takes too long, or others need what it has.
     pub(super) async fn room(&mut self, incoming: Incoming) -> Option<Room> {
         let held = incoming.held as u64;
         if held >= self.bytes() {
@@ -95,25 +95,31 @@ impl Allowance {
     async fn borrow(&mut self, incoming: Incoming) -> bool {
         let held = incoming.held as u64;
         let step = held.clamp(STEP_BYTES.0, STEP_BYTES.1);
+        let claim = self.claim(incoming);
+        let is_small = claim <= SMALL_BYTES_MAX;
         match &mut self.loan {
             Some(loan) if held < loan.claim() => {
+                loan.grow(step).await;
+                return true;
+            }
+            // Larger than it said, but of the same fund. A second loan there would wait for what the first one has.
+            Some(loan) if is_small == (loan.claim() <= SMALL_BYTES_MAX) => {
+                if !loan.raise(claim).await {
+                    self.give_back();
+                    return false;
+                }
                 loan.grow(step).await;
                 return true;
             }
             None => self.since = (Instant::now(), held),
             Some(_) => {}
         }
-        let announced = incoming.announced.map(|bytes| bytes.saturating_add(SLACK_BYTES));
-        let unsaid = if held < SMALL_BYTES_MAX { SMALL_BYTES_MAX } else { u64::MAX };
-        let claim = announced.filter(|bytes| *bytes > held).unwrap_or(unsaid);
-        let claim = claim.min(self.memory.claim_max);
-        let is_small = claim <= SMALL_BYTES_MAX;
         let fund = if is_small { &self.memory.small } else { &self.memory.large };
         let mut loan = fund.open(claim);
-        if is_small || self.loan.is_none() {
+        if self.loan.is_none() {
             loan.grow(held + step).await;
         } else {
-            // It holds what others wait for, and nobody knows for how long: it gives way.
+            // What it has is of the fund for small ones. Others wait for it, and nobody knows for how long: it gives way.
             tokio::select! {
                 biased;
                 () = loan.grow(held + step) => {}
@@ -122,5 +128,14 @@ impl Allowance {
         }
         self.loan = Some(loan);
         true
+    }
+
+    /// The most that this content can need, by what was said of it as long as that holds.
+    fn claim(&self, incoming: Incoming) -> u64 {
+        let held = incoming.held as u64;
+        let announced = incoming.announced.map(|bytes| bytes.saturating_add(SLACK_BYTES));
+        let unsaid = if held < SMALL_BYTES_MAX { SMALL_BYTES_MAX } else { u64::MAX };
+        let claim = announced.filter(|bytes| *bytes > held).unwrap_or(unsaid);
+        claim.min(self.memory.claim_max)
     }
 }

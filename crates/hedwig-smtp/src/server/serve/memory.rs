@@ -6,7 +6,8 @@
 //!
 //! Within a [`Fund`] a content borrows as it grows, and says beforehand how much that can be at most.
 //! A loan is made only if all borrowers could then still get all they may ask for, one after the other
-//! (the banker's algorithm): so there is always one that can go on.
+//! (the banker's algorithm): so there is always one that can go on. Whoever outgrows what it said waits until it may
+//! say more; when all wait then, such a one gives way, for it alone broke its word.
 
 use std::{
     collections::BTreeMap,
@@ -59,22 +60,26 @@ struct Ledger {
 #[derive(Debug)]
 struct Account {
     lent: u64,
-    /// The most it will ever ask for.
+    /// The most it will ask for, unless it raises that.
     claim: u64,
 }
 
-/// The order in which requests are looked at. Whoever has begun comes before whoever has not, and the most modest first:
-/// there is always one of those that can go on, and it must not be too far behind to be looked at.
+/// The order in which requests are looked at. Whoever has begun comes before whoever has not, who kept to its claim before
+/// who outgrew it, and the most modest first: there is always one of those that can go on, and it must not be too far
+/// behind to be looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Turn {
     Growing { needed: u64, account: u64 },
+    Raising { needed: u64, account: u64 },
     Beginning { account: u64 },
 }
 
 impl Turn {
     fn account(self) -> u64 {
         match self {
-            Self::Growing { account, .. } | Self::Beginning { account } => account,
+            Self::Growing { account, .. }
+            | Self::Raising { account, .. }
+            | Self::Beginning { account } => account,
         }
     }
 }
@@ -82,6 +87,7 @@ impl Turn {
 #[derive(Debug)]
 struct Request {
     bytes: u64,
+    claim: u64,
     granted: oneshot::Sender<()>,
 }
 
@@ -109,19 +115,21 @@ impl Fund {
         let _ = self.waiting.subscribe().wait_for(|waiting| *waiting > 0).await;
     }
 
-    /// Makes those who wait richer, as far as it goes; whoever asks for too much does not hold up the next.
+    /// Makes those who wait richer, as far as it goes; whoever asks for too much does not hold up the next. One is refused
+    /// when none of them would ever go on.
     fn settle(&self, mut ledger: MutexGuard<'_, Ledger>) {
         let mut turns = Vec::with_capacity(ledger.requests.len().min(LOOK_AHEAD));
         turns.extend(ledger.requests.keys().copied().take(LOOK_AHEAD));
         for turn in turns {
-            let bytes = ledger.requests[&turn].bytes;
-            if !ledger.lend(turn.account(), bytes) {
-                continue;
-            }
+            let Request { bytes, claim, .. } = ledger.requests[&turn];
+            let Some(before) = ledger.lend(turn.account(), bytes, claim) else { continue };
             let request = ledger.requests.remove(&turn);
             if request.is_none_or(|request| request.granted.send(()).is_err()) {
-                ledger.take_back(turn.account(), bytes);
+                ledger.take_back(turn.account(), bytes, before);
             }
+        }
+        if let Some(turn) = ledger.gives_way() {
+            ledger.requests.remove(&turn);
         }
         let waiting = ledger.requests.len();
         drop(ledger);
@@ -135,25 +143,39 @@ impl Fund {
 }
 
 impl Ledger {
-    fn lend(&mut self, account: u64, bytes: u64) -> bool {
-        let Some(entry) = self.accounts.get_mut(&account) else { return false };
+    /// Lends so much to an account that will not have more than this claim; what it claimed before, if that is safe.
+    fn lend(&mut self, account: u64, bytes: u64, claim: u64) -> Option<u64> {
+        let entry = self.accounts.get_mut(&account)?;
         if bytes > self.bytes - self.lent {
-            return false;
+            return None;
         }
+        let before = std::mem::replace(&mut entry.claim, claim);
         entry.lent += bytes;
         self.lent += bytes;
         if self.is_safe() {
-            return true;
+            return Some(before);
         }
-        self.take_back(account, bytes);
-        false
+        self.take_back(account, bytes, before);
+        None
     }
 
-    fn take_back(&mut self, account: u64, bytes: u64) {
+    fn take_back(&mut self, account: u64, bytes: u64, claim: u64) {
         if let Some(entry) = self.accounts.get_mut(&account) {
+            entry.claim = claim;
             entry.lent -= bytes;
             self.lent -= bytes;
         }
+    }
+
+    /// Of those who outgrew their claim the one that asks for most, when all who have something wait.
+    fn gives_way(&self) -> Option<Turn> {
+        let has_begun = |turn: &&Turn| !matches!(turn, Turn::Beginning { .. });
+        let waiting = self.requests.keys().filter(has_begun).count();
+        let borrowers = self.accounts.values().filter(|account| account.lent > 0).count();
+        if waiting < borrowers {
+            return None;
+        }
+        self.requests.keys().rfind(|turn| matches!(turn, Turn::Raising { .. })).copied()
     }
 
     /// Whether all could get what they may still ask for, the most modest first.
@@ -199,24 +221,38 @@ impl Loan {
     /// as it was.
     pub(super) async fn grow(&mut self, bytes: u64) {
         let bytes = bytes.min(self.claim - self.bytes);
-        let mut waiting = self.ask(bytes);
+        let account = self.account;
+        let turn = match self.bytes {
+            0 => Turn::Beginning { account },
+            lent => Turn::Growing { needed: self.claim - lent, account },
+        };
+        let mut waiting = self.ask(turn, bytes, self.claim);
         if (&mut waiting.grant).await.is_ok() {
             drop(waiting);
             self.bytes += bytes;
         }
     }
 
-    fn ask(&self, bytes: u64) -> Waiting<'_> {
+    /// Waits until it may claim so much, in the place of what it said before; `false` when all wait for each other, and it
+    /// must give back what it has. Dropping the future leaves it as it was.
+    pub(super) async fn raise(&mut self, claim: u64) -> bool {
+        let claim = claim.clamp(self.claim, self.fund.lock().bytes);
+        let turn = Turn::Raising { needed: claim - self.bytes, account: self.account };
+        let mut waiting = self.ask(turn, 0, claim);
+        let is_granted = (&mut waiting.grant).await.is_ok();
+        drop(waiting);
+        if is_granted {
+            self.claim = claim;
+        }
+        is_granted
+    }
+
+    fn ask(&self, turn: Turn, bytes: u64, claim: u64) -> Waiting<'_> {
         let (granted, grant) = oneshot::channel();
-        let account = self.account;
-        let turn = match self.bytes {
-            0 => Turn::Beginning { account },
-            lent => Turn::Growing { needed: self.claim - lent, account },
-        };
         let mut ledger = self.fund.lock();
-        ledger.requests.insert(turn, Request { bytes, granted });
+        ledger.requests.insert(turn, Request { bytes, claim, granted });
         self.fund.settle(ledger);
-        Waiting { fund: &self.fund, turn, bytes, grant }
+        Waiting { fund: &self.fund, turn, bytes, claim: self.claim, grant }
     }
 }
 
@@ -235,6 +271,8 @@ struct Waiting<'a> {
     fund: &'a Fund,
     turn: Turn,
     bytes: u64,
+    /// What was claimed before.
+    claim: u64,
     grant: oneshot::Receiver<()>,
 }
 
@@ -245,115 +283,11 @@ impl Drop for Waiting<'_> {
         ledger.requests.remove(&self.turn);
         // Granted, but nobody was told any more.
         if self.grant.try_recv().is_ok() {
-            ledger.take_back(self.turn.account(), self.bytes);
+            ledger.take_back(self.turn.account(), self.bytes, self.claim);
         }
         self.fund.settle(ledger);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{future::Future, pin::pin, task::Poll};
-
-    use super::*;
-
-    /// Whether it is so many bytes more without waiting.
-    fn grows(loan: &mut Loan, bytes: u64) -> bool {
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        pin!(loan.grow(bytes)).as_mut().poll(&mut context) == Poll::Ready(())
-    }
-
-    #[test]
-    fn one_that_has_begun_can_always_end() {
-        let fund = Fund::new(100);
-        let mut first = fund.open(90);
-        let mut second = fund.open(90);
-        assert!(grows(&mut first, 11) && grows(&mut second, 10));
-        assert!(!grows(&mut second, 1), "neither would get its 90 any more");
-        assert!(grows(&mut first, 79));
-        drop(first);
-        assert!(grows(&mut second, 80));
-    }
-
-    #[test]
-    fn who_has_begun_goes_on_however_many_wait_who_have_not() {
-        let fund = Fund::new(100);
-        let mut begun = fund.open(100);
-        assert!(grows(&mut begun, 50));
-        let mut small = fund.open(50);
-        assert!(grows(&mut small, 50));
-        let mut crowd: Vec<Loan> = (0..2 * LOOK_AHEAD).map(|_| fund.open(100)).collect();
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        let mut waits: Vec<_> = crowd.iter_mut().map(|loan| Box::pin(loan.grow(60))).collect();
-        for wait in &mut waits {
-            assert!(wait.as_mut().poll(&mut context).is_pending());
-        }
-        let mut goes_on = pin!(begun.grow(50));
-        assert!(goes_on.as_mut().poll(&mut context).is_pending());
-        drop(small);
-        assert!(goes_on.as_mut().poll(&mut context).is_ready());
-    }
-
-    #[test]
-    fn what_another_may_need_later_is_lent_to_who_needs_it_for_a_little() {
-        let fund = Fund::new(100);
-        let mut large = fund.open(100);
-        assert!(grows(&mut large, 10));
-        let mut small = fund.open(50);
-        assert!(grows(&mut small, 50), "it has all it will ever need, and will give it back");
-        assert!(!grows(&mut large, 50));
-        drop(small);
-        assert!(grows(&mut large, 90));
-    }
-
-    #[test]
-    fn nothing_stays_lent_to_who_stopped_waiting() {
-        let fund = Fund::new(100);
-        let mut first = fund.open(100);
-        assert!(grows(&mut first, 100));
-        let mut second = fund.open(60);
-        let mut third = fund.open(60);
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        {
-            let mut waits = pin!(second.grow(60));
-            assert!(waits.as_mut().poll(&mut context).is_pending());
-            assert_eq!(*fund.waiting.borrow(), 1);
-            drop(first);
-            // Granted, and dropped before it has heard of it.
-        }
-        assert_eq!(*fund.waiting.borrow(), 0);
-        assert!(grows(&mut third, 60));
-        assert_eq!(fund.lock().lent, 60);
-    }
-
-    #[test]
-    fn no_more_is_lent_than_there_is_whatever_happens() {
-        let fund = Fund::new(1000);
-        let mut random = fastrand::Rng::with_seed(7);
-        let mut loans: Vec<Loan> = Vec::new();
-        let mut ended = 0;
-        for _ in 0..20_000 {
-            if loans.len() < 20 {
-                loans.push(fund.open(random.u64(1..=1000)));
-            }
-            let index = random.usize(..loans.len());
-            let loan = &mut loans[index];
-            let bytes = random.u64(1..=200);
-            if grows(loan, bytes) && loan.bytes() == loan.claim() {
-                loans.swap_remove(index);
-                ended += 1;
-            }
-            let ledger = fund.lock();
-            assert!(ledger.lent <= 1000 && ledger.is_safe());
-            assert_eq!(ledger.lent, loans.iter().map(Loan::bytes).sum::<u64>());
-            drop(ledger);
-            // Were all stuck at once, nothing would ever end again.
-            assert!(loans.iter_mut().any(|loan| {
-                let all = loan.claim() - loan.bytes();
-                let can_end = all <= 1000 - fund.lock().lent;
-                can_end || loan.bytes() == 0
-            }));
-        }
-        assert!(ended > 100, "{ended}");
-    }
-}
+mod tests;
