@@ -121,7 +121,7 @@ async fn an_error_that_lasts_for_a_while_from_any_call_on_loses_nothing_that_was
 }
 
 /// A disk on which nothing takes any more room, and nothing new can be made.
-fn full(operation: Operation<'_>) -> Option<Fault> {
+pub(crate) fn full(operation: Operation<'_>) -> Option<Fault> {
     let grows = operation.kind == Create || operation.room > 0;
     grows.then_some(Fault::Fail(Errno::NOSPC.raw_os_error()))
 }

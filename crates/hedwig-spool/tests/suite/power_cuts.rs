@@ -1,16 +1,21 @@
 //! The power goes at every single operation of a small life, and whatever of the unflushed is there when
 //! it comes back, all that was promised holds. So it does when it goes again while the spool is opened.
 
-use crate::common::{
-    at, claim_one,
-    cut::ways,
-    deliver_all,
-    life::{Life, letter},
-    promise::{Promised, Promises, check},
-    states,
+use crate::{
+    common::{
+        at, claim, claim_one,
+        cut::ways,
+        deliver_all, id,
+        life::{Life, letter},
+        outcome,
+        promise::{Promised, Promises, check},
+        states,
+    },
+    faults::full,
 };
+use hedwig_envelope::State;
 use hedwig_spool::{
-    Filter, Selection,
+    Claim, Filter, Selection,
     disk::{Fault, Kept, SimulatedDisk},
 };
 
@@ -126,6 +131,68 @@ async fn what_is_shown_after_a_kill_is_there_after_a_power_cut() {
     }
     println!("kills: {points}, unflushed pieces that the next process found: {unflushed}");
     assert!(points > 100 && unflushed > points, "{points} kills, {unflushed} pieces");
+}
+
+/// The disk is full when the power comes back, and then it is not: what could not be set aside or recorded waited.
+#[tokio::test]
+async fn a_disk_that_is_full_after_a_power_cut_loses_nothing_that_was_promised() {
+    let life = Life::KEEPING;
+    let mut waiting = 0;
+    for number in 0..operations(life).await {
+        let (disk, promises) = live_until(life, number).await;
+        for found in ways(&disk, number) {
+            found.disk.plan(full);
+            if let Ok(spool) = life.open(&found.disk) {
+                waiting += usize::from(spool.claim(at(161), Claim::up_to(0)).await.is_err());
+            }
+            found.disk.heal();
+            let story = format!("power cut at operation {number}; {}, on a full disk", found.story);
+            let spool = life.open(&found.disk).unwrap_or_else(|e| panic!("{story}: {e}"));
+            check(&spool, &promises, life.leniency(), &story).await;
+        }
+    }
+    println!("openings on a full disk that had to wait: {waiting}");
+    assert!(waiting > 100, "{waiting}");
+}
+
+/// What an operator was told is done is done, whenever the power goes.
+#[tokio::test]
+async fn what_an_operator_did_is_there_after_a_power_cut() {
+    let life = Life::KEEPING;
+    let ids = [1, 2, 3].map(id);
+    for number in 0.. {
+        let disk = SimulatedDisk::new();
+        let spool = life.open(&disk).unwrap();
+        for number in 1..=3 {
+            spool.commit(letter(number, 100)).await.unwrap();
+        }
+        let lease = claim(&spool, at(161)).await.pop().unwrap();
+        let later = Some(at(90_000));
+        spool.finish(&lease, vec![outcome(450, "Busy")], later, vec![]).await.unwrap();
+        let begin = disk.operations();
+        disk.plan(move |o| (o.number == begin + number).then_some(Fault::PowerCut));
+        let [first, second, third] = ids.map(|id| Selection::ids([id]));
+        let mut done = 0;
+        done += usize::from(spool.hold(&first).await.is_ok());
+        done += usize::from(spool.hold(&second).await.is_ok());
+        done += usize::from(spool.release(&second).await.is_ok());
+        done += usize::from(spool.retry(&third).await.is_ok());
+        for kept in [Kept::Nothing, Kept::All] {
+            let spool = life.open(&disk.after_power_cut(|_| kept)).unwrap();
+            let story =
+                format!("power cut at {number}, {done} done; of the rest there is {kept:?}");
+            let is_held = async |id| states(&spool, id).await == [State::Held];
+            assert!(done < 1 || is_held(ids[0]).await, "{story}: the first is not held");
+            assert!(done != 2 || kept == Kept::All || is_held(ids[1]).await, "{story}: the second");
+            assert!(done < 3 || !is_held(ids[1]).await, "{story}: the second is not released");
+            let due = spool.show(ids[2]).await.unwrap().unwrap().recipients[0].next_due;
+            assert!(done < 4 || due == Some(at(161)), "{story}: the third is due at {due:?}");
+        }
+        if done == 4 {
+            assert!(number >= 8, "{number}");
+            return;
+        }
+    }
 }
 
 #[tokio::test]

@@ -325,31 +325,52 @@ async fn files_of_contents_go_with_their_mails_and_orphans_when_opened() {
     assert_eq!(contents(), 0);
 }
 
-#[tokio::test]
-async fn a_refused_mail_that_comes_back_is_whole() {
+fn reopened(disk: &SimulatedDisk) -> Spool {
+    let options = SpoolOptions { inline_content_bytes_max: 1000, ..options() };
+    Spool::on_disk(Arc::new(disk.clone()), None, options).unwrap()
+}
+
+/// A spool that refused a mail all of which got to the disk before the flush failed.
+async fn refusing(large: &Mail) -> (SimulatedDisk, Spool) {
     let disk = SimulatedDisk::new();
-    let open = |disk: &SimulatedDisk| {
-        let options = SpoolOptions { inline_content_bytes_max: 1000, ..options() };
-        Spool::on_disk(Arc::new(disk.clone()), None, options).unwrap()
-    };
-    let spool = open(&disk);
+    let spool = reopened(&disk);
     spool.commit(mail(1, &["a@x.example"])).await.unwrap();
-    let large = with_key(mail(2, &["a@x.example"]), "key");
-    let large = Mail { content: Content::new(vec![b'x'; 5000].into()), ..large };
-    // All of it gets to the disk, and then the flush fails.
     disk.plan(|operation| {
         let fails = operation.kind == Flush && operation.name.starts_with("log/");
         fails.then_some(Fault::Tear(usize::MAX, Errno::IO.raw_os_error()))
     });
     assert!(spool.commit(large.clone()).await.is_err());
     disk.heal();
-    let next = open(&disk.after_kill());
-    assert_eq!(next.commit(large.clone()).await.unwrap().id, large.id);
-    assert_eq!(claim(&next, at(0)).await.pop().unwrap().mail.content, large.content);
-    // Where the process goes on, what was refused is gone with the next mail.
-    spool.commit(mail(3, &["a@x.example"])).await.unwrap();
-    assert!(!disk.names().iter().any(|name| name.starts_with("contents/")), "{:?}", disk.names());
-    assert!(open(&disk.after_kill()).show(large.id).await.unwrap().is_none());
+    (disk, spool)
+}
+
+#[tokio::test]
+async fn a_refused_mail_that_comes_back_is_whole() {
+    let large = with_key(mail(2, &["a@x.example"]), "key");
+    let large = Mail { content: Content::new(vec![b'x'; 5000].into()), ..large };
+    let check = async |disk: SimulatedDisk| {
+        let next = reopened(&disk);
+        assert_eq!(next.commit(large.clone()).await.unwrap().id, large.id);
+        let leases = claim(&next, at(0)).await;
+        let lease = leases.iter().find(|lease| lease.mail.id == large.id).unwrap();
+        assert_eq!(lease.mail.content, large.content);
+    };
+    check(refusing(&large).await.0.after_kill()).await;
+    // Where the process goes on, what was refused is gone with the next mail, whenever the power goes.
+    for number in 0.. {
+        let (disk, spool) = refusing(&large).await;
+        let cut_at = disk.operations() + number;
+        disk.plan(move |operation| (operation.number == cut_at).then_some(Fault::PowerCut));
+        if spool.commit(mail(3, &["a@x.example"])).await.is_ok() && disk.operations() <= cut_at {
+            assert!(number > 2, "{number}");
+            assert!(!disk.names().iter().any(|name| name.starts_with("contents/")));
+            let next = reopened(&disk.after_kill());
+            assert!(next.show(large.id).await.unwrap().is_none());
+            return;
+        }
+        check(disk.after_power_cut(|_| Kept::Nothing)).await;
+        check(disk.after_power_cut(|_| Kept::All)).await;
+    }
 }
 
 #[tokio::test]

@@ -29,6 +29,8 @@ pub struct SimulatedDisk(Arc<Mutex<State>>);
 struct State {
     names: Names,
     directories: BTreeSet<String>,
+    /// Those whose names in the directory above were not flushed.
+    pending_directories: BTreeSet<String>,
     operations: u64,
     capacity: Option<u64>,
     without_power: bool,
@@ -87,14 +89,18 @@ impl SimulatedDisk {
     #[must_use]
     pub fn after_power_cut(&self, mut survive: impl FnMut(Unflushed<'_>) -> Kept) -> Self {
         let state = lock(&self.0);
+        let mut lost = state.pending_directories.clone();
+        lost.retain(|directory| survive(Unflushed::Name(directory)) == Kept::Nothing);
+        let directories = state.directories.difference(&lost).cloned().collect();
         let found = state.names.after_power_cut(|name| survive(Unflushed::Name(name)));
-        let files = found.into_iter().map(|(name, contents)| {
+        // What stands in a directory that is gone is gone, flushed or not.
+        let found = found.into_iter().filter(|(name, _)| !lost.contains(split(name).0));
+        let files = found.map(|(name, contents)| {
             let contents =
                 lock(&contents).after_power_cut(|bytes| survive(Unflushed::Bytes(&name, bytes)));
             (name, Arc::new(Mutex::new(contents)))
         });
         let names = Names::of(files);
-        let directories = state.directories.clone();
         let capacity = state.capacity;
         Self(Arc::new(Mutex::new(State { names, directories, capacity, ..State::default() })))
     }
@@ -107,6 +113,7 @@ impl SimulatedDisk {
         Self(Arc::new(Mutex::new(State {
             names: state.names.copy(),
             directories: state.directories.clone(),
+            pending_directories: state.pending_directories.clone(),
             capacity: state.capacity,
             ..State::default()
         })))
@@ -201,7 +208,11 @@ impl State {
 
 impl Disk for SimulatedDisk {
     fn create_directory(&self, name: &str) -> io::Result<()> {
-        lock(&self.0).directories.insert(name.to_owned());
+        let mut state = lock(&self.0);
+        // The spool's own was there before.
+        if state.directories.insert(name.to_owned()) && !name.is_empty() {
+            state.pending_directories.insert(name.to_owned());
+        }
         Ok(())
     }
 
@@ -267,7 +278,9 @@ impl Disk for SimulatedDisk {
 
     fn flush_directory(&self, directory: &str) -> io::Result<()> {
         if self.begin(OperationKind::FlushDirectory, directory)? {
-            lock(&self.0).names.flush(directory);
+            let mut state = lock(&self.0);
+            state.names.flush(directory);
+            state.pending_directories.retain(|pending| split(pending).0 != directory);
         }
         Ok(())
     }

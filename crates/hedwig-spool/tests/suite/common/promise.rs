@@ -274,6 +274,8 @@ async fn check_claims(spool: &Spool, promises: &Promises, story: &str) {
         assert_eq!(lease.mail.content, sent.content, "{story}: whole: {id}");
         assert_eq!(lease.mail.envelope.sender, sent.envelope.sender, "{story}: whole: {id}");
         assert_eq!(lease.mail.origin, sent.origin, "{story}: whole: {id}");
+        let (parameters, wanted) = (&lease.mail.envelope.parameters, &sent.envelope.parameters);
+        assert_eq!(parameters, wanted, "{story}: whole: {id}");
         for recipient in &lease.mail.envelope.recipients {
             let place = sent.envelope.recipients.iter().position(|other| other == recipient);
             let place = place.unwrap_or_else(|| panic!("{story}: whole: {id}: {recipient:?}"));
