@@ -1,5 +1,6 @@
-//! A report about any mail is itself a mail: strict CRLF lines without a NUL, whatever the mail has in it, from the
-//! null sender; and the fields of its recipients are not the reported mail's to write.
+//! A report about any mail is itself a mail that every server takes, whatever the mail has in it: strict CRLF lines of
+//! at most 998 octets without a NUL, in ASCII unless the address it goes to is UTF-8, from the null sender; and the
+//! fields of its recipients are not the reported mail's to write.
 #![no_main]
 
 use hedwig_envelope::{
@@ -44,11 +45,14 @@ fuzz_target!(|input: &str| {
         let bytes = report.content.to_bytes();
         let text = std::str::from_utf8(&bytes).expect("UTF-8");
         assert!(!text.replace("\r\n", "").contains(['\r', '\n', '\0']));
+        assert!(text.split("\r\n").all(|line| line.len() <= 998), "a line is too long");
+        let sender = &report.envelope.recipients[0].address;
+        assert_eq!(report.envelope.needs_utf8(), sender.to_ascii().is_none());
+        assert!(report.envelope.needs_utf8() || text.is_ascii());
         // Our three parts stand above what is returned, in which the mail may say what it likes.
         let boundary = format!("\r\n--=_{}\r\n", MailId::new(now, 2));
         let returned = text.splitn(4, &boundary).nth(3).expect("a part that is returned");
         let ours = &text[..text.len() - returned.len()];
-        assert!(ours.split("\r\n").all(|line| line.len() <= 998), "a line is too long");
         assert_eq!(ours.matches("\r\nFinal-Recipient: ").count(), 1);
         assert_eq!(ours.matches("\r\nReporting-MTA: ").count(), 1);
     }

@@ -1,7 +1,8 @@
 //! Mailboxes as RFC 5321 §4.1.2 writes them, RFC 6531 §3.3 widens them.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{borrow::Cow, fmt, str::FromStr, sync::Arc};
 
+use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::{Domain, domain::is_utf8_non_ascii};
@@ -62,6 +63,23 @@ impl Address {
     #[must_use]
     pub fn needs_utf8(&self) -> bool {
         !self.local_part().is_ascii()
+    }
+
+    /// The address with its domain as A-labels (RFC 5890 §2.3.2.1), as servers without SMTPUTF8 take it.
+    ///
+    /// `None` when it has no such form: its local part is UTF-8, or DNS cannot hold its domain.
+    #[must_use]
+    pub fn to_ascii(&self) -> Option<Cow<'_, str>> {
+        if self.text.is_ascii() {
+            return Some(Cow::Borrowed(&self.text));
+        }
+        let domain = self.domain_text().filter(|_| !self.needs_utf8())?;
+        // Underscores and odd hyphens are against the rules for hosts, and yet in DNS and in use.
+        let domain = Uts46::new()
+            .to_ascii(domain.as_bytes(), AsciiDenyList::EMPTY, Hyphens::Allow, DnsLength::Verify)
+            .ok()
+            .filter(|domain| domain.bytes().all(|byte| byte.is_ascii_graphic()))?;
+        Some(Cow::Owned(format!("{}@{domain}", self.local_part())))
     }
 }
 
@@ -278,6 +296,13 @@ mod tests {
     fn utf8_is_taken_and_told() {
         assert!(parse("用户@例子.广告").unwrap().needs_utf8());
         assert!(!parse("user@例子.广告").unwrap().needs_utf8());
+        let to_ascii = |text: &str| parse(text).unwrap().to_ascii().map(|a| a.into_owned());
+        assert_eq!(to_ascii("user@例子.广告").unwrap(), "user@xn--fsqu00a.xn--4rr70v");
+        assert_eq!(to_ascii("A_b@c_d.example").unwrap(), "A_b@c_d.example");
+        for none in ["用户@例子.广告", "用户@example.net", &format!("a@{}", "例.".repeat(40) + "b")]
+        {
+            assert_eq!(to_ascii(none), None);
+        }
     }
 
     #[test]

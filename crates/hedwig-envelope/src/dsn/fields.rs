@@ -1,4 +1,5 @@
-//! The part of a report that a program reads (RFC 3464 §2, RFC 6533 §4).
+//! The part of a report that a program reads (RFC 3464 §2, RFC 6533 §4). Each field is one line, and in ASCII
+//! where the report is.
 
 use std::{
     borrow::Cow,
@@ -8,7 +9,11 @@ use std::{
 use jiff::Timestamp;
 
 use super::{Action, Line, Report, Told, said};
-use crate::{Class, Recipient, Status, trace::Date, xtext};
+use crate::{Address, Class, OriginalRecipient, Recipient, Status, trace::Date, xtext};
+
+/// The longest address in a field, in octets, so that the field passes no 998: one of 512 octets of UTF-8 may take
+/// more in ASCII. The text has all of it.
+const ADDRESS_OCTETS_MAX: usize = 900;
 
 impl Action {
     fn word(self) -> &'static str {
@@ -38,8 +43,7 @@ impl Report<'_> {
     /// The fields that speak of the whole mail (RFC 3464 §2.2).
     fn write_mail_fields(&self, out: &mut String, utf8: bool) -> fmt::Result {
         if let Some(envid) = &self.mail.envelope.parameters.envid {
-            let envid = fit(envid, utf8);
-            write!(out, "Original-Envelope-Id: {envid}\r\n")?;
+            write!(out, "Original-Envelope-Id: {}\r\n", fit(envid, utf8))?;
         }
         write!(out, "Reporting-MTA: dns; {}\r\n", self.reporting_mta)?;
         if let Some(hello) = self.mail.origin.hello.as_deref().filter(|hello| is_name(hello)) {
@@ -60,23 +64,20 @@ impl Report<'_> {
         let answer = told.answer;
         out.push_str("\r\n");
         if let Some(original) = &recipient.original {
-            let address = fit(&original.address, utf8);
+            let address = original_address(original, utf8);
             write!(out, "Original-Recipient: {}; {address}\r\n", original.kind)?;
         }
         let kind = if recipient.address.as_str().is_ascii() { "rfc822" } else { "utf-8" };
-        write!(out, "Final-Recipient: {kind}; {}\r\n", recipient.address)?;
+        let address = final_address(&recipient.address, utf8);
+        write!(out, "Final-Recipient: {kind}; {address}\r\n")?;
         let status = reported_status(answer.status, told.action);
         write!(out, "Action: {}\r\nStatus: {status}\r\n", told.action.word())?;
         if let Some(relay) = &answer.relay {
-            write!(out, "Remote-MTA: dns; {}\r\n", relay.host)?;
+            write!(out, "Remote-MTA: dns; {}\r\n", legible(&relay.host, utf8))?;
         }
         // RFC 3464 §2.3.6: "smtp" is for what an SMTP server said, so our own word needs another name.
         let source = if answer.relay.is_some() { "smtp" } else { "x-hedwig" };
-        let mut diagnostic = said(answer);
-        if !utf8 {
-            diagnostic = diagnostic.replace(|c: char| !c.is_ascii(), "?");
-        }
-        write!(out, "Diagnostic-Code: {source}; {diagnostic}\r\n")?;
+        write!(out, "Diagnostic-Code: {source}; {}\r\n", legible(&said(answer), utf8))?;
         write!(out, "Last-Attempt-Date: {}\r\n", Date(told.tried_at.unwrap_or(now)))?;
         // RFC 3464 §2.3.8: the name under which our log has it.
         write!(out, "Final-Log-ID: {}\r\n", self.mail.id)?;
@@ -89,9 +90,53 @@ impl Report<'_> {
     }
 }
 
-/// Without RFC 6533 a field is ASCII, so what has UTF-8 stays as it came: in xtext.
+/// In ASCII, what has UTF-8 stays as it came: in xtext.
 fn fit(value: &str, utf8: bool) -> Cow<'_, str> {
     if utf8 || value.is_ascii() { value.into() } else { xtext::encode(value).into() }
+}
+
+/// In ASCII, each character that is not becomes a question mark (RFC 3464 §2.3.6 knows no other way).
+fn legible(text: &str, utf8: bool) -> Cow<'_, str> {
+    if utf8 || text.is_ascii() {
+        text.into()
+    } else {
+        text.replace(|c: char| !c.is_ascii(), "?").into()
+    }
+}
+
+fn final_address(address: &Address, utf8: bool) -> Cow<'_, str> {
+    let address = address.as_str();
+    if utf8 || address.is_ascii() { address.into() } else { seven_bit(address, true).into() }
+}
+
+fn original_address(original: &OriginalRecipient, utf8: bool) -> Cow<'_, str> {
+    let address = original.address.as_str();
+    if !utf8 && !address.is_ascii() && original.kind.eq_ignore_ascii_case("utf-8") {
+        // In ORCPT a backslash already begins what stands for a character.
+        return seven_bit(address, false).into();
+    }
+    fit(address, utf8)
+}
+
+/// The utf-8-addr-xtext of RFC 6533 §3, which has `\x{HEX}` for a character; cut where it is too long.
+fn seven_bit(address: &str, escapes_backslash: bool) -> String {
+    let mut out = String::with_capacity(2 * address.len());
+    for character in address.chars() {
+        let stands_for_itself = match character {
+            '+' | '=' => false,
+            '\\' => !escapes_backslash,
+            character => character.is_ascii_graphic(),
+        };
+        let written = match stands_for_itself {
+            true => character.to_string(),
+            false => format!("\\x{{{:X}}}", u32::from(character)),
+        };
+        if out.len() + written.len() > ADDRESS_OCTETS_MAX {
+            break;
+        }
+        out.push_str(&written);
+    }
+    out
 }
 
 /// Whether what a client called itself is a domain name: it may be an address literal, or anything.

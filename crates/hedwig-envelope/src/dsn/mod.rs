@@ -1,15 +1,19 @@
 //! Delivery status notifications: the mail that tells a sender what became of its recipients
-//! (RFC 3461 §6, RFC 3464, and RFC 6533 where an address or a header is UTF-8).
+//! (RFC 3461 §6, RFC 3464, and RFC 6533 where the sender's address is UTF-8).
+//!
+//! A report that is refused is told to nobody. So every server takes it: it is 7-bit, in lines of at most 998
+//! octets, and needs no extension, but for SMTPUTF8 where its recipient's address does (RFC 6531 §3.1 has that
+//! server offer 8BITMIME too). What cannot be returned so, as its lines are, is returned as its header alone.
 
 mod fields;
+mod part;
 mod words;
 
-use std::{
-    convert::Infallible,
-    fmt::{self, Write},
-};
+use std::convert::Infallible;
 
+use bytes::Bytes;
 use jiff::Timestamp;
+use part::{Encoding, Part};
 
 use crate::{
     Answer, Body, Content, Envelope, Handover, Mail, MailId, Notify, Origin, Recipient, Ret,
@@ -20,7 +24,7 @@ use crate::{
 
 /// The largest mail that is returned whole, in bytes; of a larger one only the header is.
 const RETURNED_BYTES_MAX: usize = 256 * 1024;
-/// The longest text of a reply that is quoted, in characters, so that no line passes the 998 octets
+/// The longest text of a reply that is quoted, in characters, so that no field passes the 998 octets
 /// of RFC 5322 §2.1.1 even when each character takes four.
 const DIAGNOSTIC_CHARACTERS_MAX: usize = 200;
 
@@ -98,7 +102,7 @@ impl<'a> Told<'a> {
 /// What is to be reported, of which mail, by whom.
 #[derive(Clone, Copy, Debug)]
 pub struct Report<'a> {
-    /// The name of the host that reports.
+    /// The name of the host that reports, in ASCII.
     pub reporting_mta: &'a str,
     /// The mail that is reported on.
     pub mail: &'a Mail,
@@ -128,15 +132,15 @@ impl Report<'_> {
         // What is worst comes first; the others keep the envelope's order.
         told.sort_by_key(|(_, told)| told.action);
         let worst = told.first()?.1.action;
-        let returns_all = worst == Action::Failed && self.may_return_all();
-        let returned = self.returned(returns_all);
-        let utf8 = self.mail.envelope.needs_utf8();
-        let mut text = String::with_capacity(2048 + returned.len());
-        // Writing to a String cannot fail.
-        let _ = self.write(&mut text, (id, now), utf8, returns_all, &told);
-        let mut message = text.into_bytes();
-        message.extend_from_slice(&returned);
-        message.extend_from_slice(format!("\r\n--{}--\r\n", boundary(id)).as_bytes());
+        let ascii_sender = sender.to_ascii();
+        let utf8 = ascii_sender.is_none();
+        let to = ascii_sender.as_deref().unwrap_or(sender.as_str());
+        let boundary = boundary(id);
+        let mut message = self.header((id, now), to, words::subject(&told)).into_bytes();
+        let parts =
+            [self.text(&told, utf8), self.status(&told, now, utf8), self.returned(worst, utf8)];
+        parts.iter().for_each(|part| part.push_to(&mut message, &boundary));
+        message.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
 
         let recipient =
             Recipient { notify: Some(Notify::NEVER), ..Recipient::from(sender.clone()) };
@@ -151,6 +155,63 @@ impl Report<'_> {
         })
     }
 
+    fn header(&self, (id, now): (MailId, Timestamp), to: &str, subject: &str) -> String {
+        let host = self.reporting_mta;
+        let boundary = boundary(id);
+        [
+            trace::date(now),
+            trace::message_id(id, host),
+            format!("From: Mail Delivery System <MAILER-DAEMON@{host}>\r\nTo: <{to}>\r\n"),
+            format!("Subject: {subject}\r\nAuto-Submitted: auto-replied\r\n"),
+            "MIME-Version: 1.0\r\n".to_owned(),
+            "Content-Type: multipart/report; report-type=delivery-status;\r\n".to_owned(),
+            format!("\tboundary=\"{boundary}\"\r\n\r\n"),
+        ]
+        .concat()
+    }
+
+    fn text(&self, told: &[Line<'_>], utf8: bool) -> Part {
+        let mut text = String::with_capacity(1024);
+        // Writing to a String cannot fail.
+        let _ = self.write_words(&mut text, told);
+        let encoding = Encoding::of(text.as_bytes(), utf8);
+        Part { content_type: "text/plain; charset=utf-8", encoding, content: text.into() }
+    }
+
+    /// The fields. In ASCII they may have no encoding (RFC 3464 §2.1.1), and need none.
+    fn status(&self, told: &[Line<'_>], now: Timestamp, utf8: bool) -> Part {
+        let mut fields = String::with_capacity(1024);
+        // Writing to a String cannot fail.
+        let _ = self.write_fields(&mut fields, told, now, utf8);
+        let content_type =
+            if utf8 { "message/global-delivery-status" } else { "message/delivery-status" };
+        let encoding = Encoding::of(fields.as_bytes(), utf8);
+        Part { content_type, encoding, content: fields.into() }
+    }
+
+    /// What goes back of the mail: all of it or, where it may not be all or its lines do not go as they are, its
+    /// header. A message within a message has no encoding of its own (RFC 2046 §5.2.1); a header may
+    /// (RFC 6522 §4).
+    fn returned(&self, worst: Action, utf8: bool) -> Part {
+        let content = self.mail.content.to_bytes();
+        if worst == Action::Failed && self.may_return_all() {
+            let all = mended(content.clone());
+            let encoding = Encoding::of(&all, utf8);
+            if encoding != Encoding::QuotedPrintable {
+                let content_type = if utf8 { "message/global" } else { "message/rfc822" };
+                return Part { content_type, encoding, content: all };
+            }
+        }
+        let length = header::header_length(&content).min(RETURNED_BYTES_MAX);
+        let content = mended(content.slice(..length));
+        let content_type = match std::str::from_utf8(&content) {
+            _ if utf8 => "message/global-headers",
+            Ok(header) if !header.is_ascii() => "text/rfc822-headers; charset=utf-8",
+            _ => "text/rfc822-headers",
+        };
+        Part { content_type, encoding: Encoding::of(&content, utf8), content }
+    }
+
     /// Whether the whole mail may go back with a failure (RFC 3461 §6.2): not when it was binary, which no
     /// multipart in lines can hold.
     fn may_return_all(&self) -> bool {
@@ -159,60 +220,18 @@ impl Report<'_> {
             && parameters.body != Some(Body::BinaryMime)
             && self.mail.content.len() <= RETURNED_BYTES_MAX
     }
+}
 
-    /// What goes back of the mail. A header that was binary, or was cut within a CRLF, is made lines, and so is a
-    /// mail that was taken with a NUL in it: no server takes a report for text that it refused in the original.
-    fn returned(&self, all: bool) -> bytes::Bytes {
-        let content = self.mail.content.to_bytes();
-        let length = match all {
-            true => content.len(),
-            false => header::header_length(&content).min(RETURNED_BYTES_MAX),
-        };
-        let Ok(returned) = lines::mend(content.slice(..length), |stray| {
-            Ok::<_, Infallible>(match stray {
-                Stray::LineEnd => b"\r\n",
-                Stray::Nul => b"?",
-            })
-        });
-        returned
-    }
-
-    fn write(
-        &self,
-        out: &mut String,
-        (id, now): (MailId, Timestamp),
-        utf8: bool,
-        returns_all: bool,
-        told: &[Line<'_>],
-    ) -> fmt::Result {
-        let host = self.reporting_mta;
-        let boundary = boundary(id);
-        write!(out, "{}{}", trace::date(now), trace::message_id(id, host))?;
-        write!(out, "From: Mail Delivery System <MAILER-DAEMON@{host}>\r\n")?;
-        write!(out, "To: <{}>\r\n", self.mail.envelope.sender)?;
-        write!(out, "Subject: {}\r\n", words::subject(told))?;
-        write!(out, "Auto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n")?;
-        write!(out, "Content-Type: multipart/report; report-type=delivery-status;\r\n")?;
-        write!(out, "\tboundary=\"{boundary}\"\r\n\r\n")?;
-
-        write!(out, "--{boundary}\r\nContent-Type: text/plain; charset=utf-8\r\n")?;
-        write!(out, "Content-Transfer-Encoding: 8bit\r\n\r\n")?;
-        self.write_words(out, told)?;
-
-        let status_type = if utf8 { "global-delivery-status" } else { "delivery-status" };
-        write!(out, "\r\n--{boundary}\r\nContent-Type: message/{status_type}\r\n")?;
-        write!(out, "{}\r\n", if utf8 { "Content-Transfer-Encoding: 8bit\r\n" } else { "" })?;
-        self.write_fields(out, told, now, utf8)?;
-
-        let returned_type = match (returns_all, utf8) {
-            (true, false) => "message/rfc822",
-            (true, true) => "message/global",
-            (false, false) => "text/rfc822-headers",
-            (false, true) => "message/global-headers",
-        };
-        write!(out, "\r\n--{boundary}\r\nContent-Type: {returned_type}\r\n")?;
-        write!(out, "Content-Transfer-Encoding: 8bit\r\n\r\n")
-    }
+/// A header that was binary, or was cut within a CRLF, is made lines, and so is a mail that was taken with a NUL in
+/// it: no server takes a report for text that it refused in the original.
+fn mended(content: Bytes) -> Bytes {
+    let Ok(mended) = lines::mend(content, |stray| {
+        Ok::<_, Infallible>(match stray {
+            Stray::LineEnd => b"\r\n",
+            Stray::Nul => b"?",
+        })
+    });
+    mended
 }
 
 /// What was said, on one line of bounded length.

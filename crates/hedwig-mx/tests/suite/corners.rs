@@ -1,6 +1,12 @@
 //! Corners of finding a server, and addresses that not every server can read.
 
-use crate::support::{Dns, Manners, Server, deliver, host, loopback, mx, options, routes, short};
+use crate::support::{
+    Dns, Manners, Server, deliver, host, loopback, mail, mx, options, outcomes, routes, short,
+};
+use hedwig_envelope::{
+    Content, MailId, ReversePath,
+    dsn::{Action, Report, Told},
+};
 use hedwig_lab::eventually;
 use hedwig_mx::MxOptions;
 use hickory_resolver::proto::rr::RecordType;
@@ -75,5 +81,40 @@ async fn a_mailbox_beyond_ascii_goes_only_to_a_server_that_can_read_it() {
         let lines = server.command_lines("MAIL");
         assert_eq!(lines.len(), mails);
         assert!(lines.iter().all(|line| line.contains(" SMTPUTF8")), "{lines:?}");
+    }
+}
+
+/// Nobody would ever be told, for a report is from the null sender.
+#[tokio::test]
+async fn a_report_goes_to_a_server_without_any_extension_whatever_mail_it_is_about() {
+    let manners = Manners { hello: Some("250 server.example".into()), ..Manners::default() };
+    let (dns, server) = (Dns::start().await.unwrap(), Server::start(manners).await);
+    dns.mail_domain("example.com", loopback(1)).await;
+    dns.mail_domain("xn--bcher-kva.example", loopback(1)).await;
+    let mx = mx(&dns, options(server.address.port()));
+    let mut mail = mail(["bücher@example.com"]);
+    mail.envelope.parameters.smtputf8 = true;
+    let long = "ü".repeat(1000);
+    mail.content = Content::new(format!("Subject: {long}\r\n\r\n{long}\r\n").into());
+    for sender in ["alice@example.com", "alice@bücher.example"] {
+        mail.envelope.sender = sender.parse::<ReversePath>().unwrap();
+        let [refused] = outcomes(&mx, mail.clone()).await.try_into().unwrap();
+        assert_eq!(short(&refused), "failed 5.6.3", "{refused:?}");
+        let told = [Told::new(0, Action::Failed, refused.answer())];
+        let report = Report {
+            reporting_mta: "h.example",
+            mail: &mail,
+            recipients: &told,
+            retry_until: None,
+        };
+        let now = mail.origin.received_at;
+        let report = report.to_mail(MailId::new(now, 8), now).unwrap();
+        let [outcome] = outcomes(&mx, report).await.try_into().unwrap();
+        assert_eq!(short(&outcome), "done 2.0.0", "{outcome:?}");
+    }
+    let taken = server.taken();
+    assert_eq!(taken[1].recipients, ["alice@xn--bcher-kva.example"]);
+    for mail in taken {
+        assert!(mail.content.is_ascii() && mail.content.lines().all(|line| line.len() <= 998));
     }
 }

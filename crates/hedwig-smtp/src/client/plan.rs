@@ -4,8 +4,8 @@
 use std::borrow::Cow;
 
 use hedwig_envelope::{
-    Answer, Body, ByMode, Content, Domain, Envelope, MailParameters, Outcome, Reply, ReversePath,
-    Status, lines,
+    Answer, Body, ByMode, Content, Envelope, MailParameters, Outcome, Reply, ReversePath, Status,
+    lines,
 };
 
 use crate::{Capabilities, ClientOptions};
@@ -151,21 +151,11 @@ fn has_utf8_address(envelope: &Envelope) -> bool {
 fn path(sender: &ReversePath, is_ascii: bool) -> Result<String, Unsendable> {
     match sender.address() {
         None => Ok(String::new()),
-        Some(address) if is_ascii => ascii_address(address)
+        Some(address) if is_ascii => address
+            .to_ascii()
             .map(Cow::into_owned)
             .ok_or_else(|| failed(1, 7, "The sender's domain has no ASCII form")),
         Some(address) => Ok(address.as_str().to_owned()),
-    }
-}
-
-/// The address with its domain as A-labels (RFC 5890 §2.3.2.1), if it has such a form.
-pub(super) fn ascii_address(address: &hedwig_envelope::Address) -> Option<Cow<'_, str>> {
-    match address.domain() {
-        Some(Domain::Name(name)) if !name.is_ascii() => {
-            let domain = idna::domain_to_ascii(name).ok()?;
-            Some(Cow::Owned(format!("{}@{domain}", address.local_part())))
-        }
-        _ => Some(Cow::Borrowed(address.as_str())),
     }
 }
 

@@ -7,7 +7,7 @@ use hedwig_envelope::{Answer, Content, Envelope, Outcome, Relay, Reply, Status};
 
 use super::{
     outbox::Outbox,
-    plan::{Plan, ascii_address, failed},
+    plan::{Plan, failed},
 };
 use crate::{
     Command, CommandError,
@@ -125,7 +125,7 @@ impl Transaction {
             return None;
         }
         let address = if self.plan.ascii_domains {
-            ascii_address(&recipient.address)
+            recipient.address.to_ascii()
         } else {
             Some(Cow::Borrowed(recipient.address.as_str()))
         };
