@@ -34,7 +34,8 @@ json.dump({
     'parts': [part.get_content_type() for part in report.iter_parts()],
     'text': text.get_content(),
     'per_message': fields[0], 'per_recipient': fields[1:],
-    'returned': returned.as_string(),
+    # A header may be encoded; a message within a message is not.
+    'returned': returned.get_content() if returned.get_content_maintype() == 'text' else returned.as_string(),
 }, sys.stdout)
 ";
 

@@ -3,9 +3,13 @@
 use hedwig_envelope::{
     Address, Body, Content, Envelope, Mail, Outcome, Reply, ReversePath, Status,
 };
-use hedwig_lab::{Client, Program, Result, SENDER, Submission, World, read_report};
+use hedwig_lab::{
+    Client, Postfix, PostfixOptions, Program, Result, SENDER, Submission, World, loopback_address,
+    read_report,
+};
 use hedwig_smtp::{ClientOptions, client::Connection};
 use serde_json::Value;
+use std::net::SocketAddr;
 use tokio::net::TcpStream;
 
 fn recipients(mail: &Mail) -> Vec<String> {
@@ -78,6 +82,59 @@ async fn the_failure_of_a_binary_mail_is_told_whatever_its_header_has_in_it() ->
     assert_eq!(recipients(&mails[0]), [SENDER]);
     let text = String::from_utf8(mails[0].content.to_bytes().into())?;
     assert!(text.contains("\r\nSubject: a?b\r\nX: c\r\n\td\r\n"), "{text}");
+    Ok(())
+}
+
+/// What the recipient's server needs, the sender's need not have.
+#[tokio::test]
+async fn a_server_without_8bitmime_and_smtputf8_takes_the_report_of_a_mail_that_needs_both()
+-> Result<()> {
+    let program = Program::at(env!("CARGO_BIN_EXE_hedwig-lab"));
+    let world = World::start(&program, &["126.com"], |options| options).await?;
+    world.receiver.script(|step| {
+        step.recipient()
+            .map(|_| Reply::with_status(550, Status::permanent(1, 1), "No such user here"))
+    });
+    let listen = SocketAddr::from((loopback_address(), world.receiver.address().port()));
+    let old = Postfix::start(&PostfixOptions {
+        hostname: "mx.old.example".into(),
+        listen,
+        domains: vec!["old.example".into()],
+        main_cf: vec![
+            "smtpd_discard_ehlo_keywords = 8bitmime, smtputf8, chunking".into(),
+            "strict_7bit_headers = yes".into(),
+            "strict_8bitmime_body = yes".into(),
+        ],
+        ..PostfixOptions::default()
+    })
+    .await?;
+    world.dns.mail_domain("old.example", listen.ip()).await;
+
+    let to: Address = "用户@126.com".parse()?;
+    let mut envelope = Envelope::new("sender@old.example".parse::<ReversePath>()?, [to]);
+    envelope.parameters.smtputf8 = true;
+    envelope.parameters.body = Some(Body::EightBitMime);
+    let content = Content::from(
+        "From: sender@old.example\r\nTo: 用户@126.com\r\nSubject: 你好\r\n\r\n你好\r\n",
+    );
+    let options = ClientOptions { hello_name: "app.lab.example".into(), ..Default::default() };
+    let stream = TcpStream::connect(world.house.smtp()).await?;
+    let mut connection = Connection::greet(stream, options).await?;
+    let outcomes = connection.send(&envelope, &content).await?;
+    assert!(matches!(outcomes[..], [Outcome::Done(_)]), "{outcomes:?}");
+
+    let messages = old.wait_for(1).await?;
+    let report = read_report(&messages[0]).await?;
+    assert_eq!(report["defects"], Value::Array(vec![]), "{report:#}");
+    assert_eq!(report["parts"][1], "message/delivery-status", "{report:#}");
+    let told = &report["per_recipient"][0];
+    assert_eq!(told["Final-Recipient"], r"utf-8; \x{7528}\x{6237}@126.com", "{report:#}");
+    for line in ["<用户@126.com>", "550 5.1.1 No such user here"] {
+        assert!(report["text"].as_str().unwrap_or("").contains(line), "{report:#}");
+    }
+    let returned = report["returned"].as_str().unwrap_or("");
+    assert!(returned.contains("Subject: 你好"), "{returned}");
+    assert_eq!(world.close().await?, 0);
     Ok(())
 }
 

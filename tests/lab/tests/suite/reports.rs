@@ -233,18 +233,31 @@ async fn a_delay_is_told_once_and_then_that_time_ran_out() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_failed_utf8_address_is_reported_in_utf8() -> Result<()> {
+/// What is reported to this sender of a mail to a UTF-8 address that nobody has.
+async fn report_of_a_utf8_address(sender: &str) -> Result<Value> {
     let world = world(|options| options).await?;
     world.receiver.script(|step| {
         let unknown = step.recipient()? == "用户@126.com";
         unknown.then(|| Reply::with_status(550, Status::permanent(1, 1), "No such user"))
     });
     let mut envelope = envelope(&[("用户@126.com", "FAILURE", Some("utf-8;用户@126.com"))]);
+    envelope.sender = sender.parse()?;
     envelope.parameters.smtputf8 = true;
     envelope.parameters.ret = Some(hedwig_envelope::Ret::Hdrs);
     send(world.house.smtp(), &envelope).await?;
-    let report = the_report(&world.receiver.wait_for(1).await?).await?;
+    let mails = world.receiver.wait_for(1).await?;
+    assert_eq!(mails[0].envelope.recipients[0].address.as_str(), sender);
+    assert_eq!(mails[0].envelope.parameters.smtputf8, !sender.is_ascii());
+    let report = read_report(&mails[0].content.to_bytes()).await?;
+    assert_eq!(report["defects"], Value::Array(vec![]), "{report:#}");
+    assert!(!report["returned"].as_str().expect("a header").contains("The body"), "RET=HDRS");
+    world.close().await?;
+    Ok(report)
+}
+
+#[tokio::test]
+async fn a_failed_utf8_address_is_reported_in_utf8_to_a_utf8_sender() -> Result<()> {
+    let report = report_of_a_utf8_address("发件人@geneegroup.com").await?;
     let parts = ["text/plain", "message/global-delivery-status", "message/global-headers"];
     assert_eq!(report["parts"], Value::from(parts.to_vec()));
     check(
@@ -258,8 +271,28 @@ async fn a_failed_utf8_address_is_reported_in_utf8() -> Result<()> {
         ],
         &["Remote-MTA", "Last-Attempt-Date", "Final-Log-ID"],
     );
-    assert!(!report["returned"].as_str().expect("a header").contains("The body"), "RET=HDRS");
-    world.close().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_failed_utf8_address_is_reported_in_ascii_to_an_ascii_sender() -> Result<()> {
+    let report = report_of_a_utf8_address(SENDER).await?;
+    let parts = ["text/plain", "message/delivery-status", "text/rfc822-headers"];
+    assert_eq!(report["parts"], Value::from(parts.to_vec()));
+    check(
+        &report["per_recipient"][0],
+        &[
+            ("Original-Recipient", r"utf-8; \x{7528}\x{6237}@126.com"),
+            ("Final-Recipient", r"utf-8; \x{7528}\x{6237}@126.com"),
+            ("Action", "failed"),
+            ("Status", "5.1.1"),
+            ("Diagnostic-Code", "smtp; 550 5.1.1 No such user"),
+        ],
+        &["Remote-MTA", "Last-Attempt-Date", "Final-Log-ID"],
+    );
+    for (part, line) in [("text", "<用户@126.com>"), ("returned", "for <用户@126.com>")] {
+        assert!(report[part].as_str().expect("a text").contains(line), "{report:#}");
+    }
     Ok(())
 }
 
