@@ -33,7 +33,7 @@ pub use front_door::FrontDoor;
 pub use listener::{Authentication, LineEndingChoice, Listener, Rules, SocketMode, TlsMode};
 pub use network::{Network, NetworkError};
 pub use rate::{Rate, RateError};
-pub use rates::{Limit, Rates, rate_policy};
+pub use rates::{Limit, Limits, Rates, rate_policy};
 pub use relay::{Clients, relay_policy};
 pub use sender_rule::{OtherSenders, SenderRule, SenderRuleError};
 pub use senders::Senders;

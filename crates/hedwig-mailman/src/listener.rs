@@ -12,7 +12,7 @@ use hedwig_envelope::{ChangeLayer, MailService};
 use hedwig_smtp::{Dialect, LineEndings, Policy, ServerOptions, server::Serve};
 use tower::Layer;
 
-use crate::{Clients, FrontDoor, Rates, Senders, counts::Counts, rate_policy, relay_policy};
+use crate::{Clients, FrontDoor, Limits, Senders, counts::Counts, rate_policy, relay_policy};
 
 /// Where clients come in, and by which rules.
 #[derive(Clone, Debug)]
@@ -53,8 +53,8 @@ pub struct Rules {
     pub recipients_max: usize,
     /// What happens to bare CRs and LFs.
     pub line_endings: LineEndingChoice,
-    /// How many mails.
-    pub rates: Rates,
+    /// How many mails, at all addresses of the listener together.
+    pub limits: Limits,
 }
 
 /// When a listener's connections get their TLS.
@@ -119,8 +119,11 @@ impl Listener {
     ) -> Serve<impl Policy, impl MailService, L> {
         let rules = &self.rules;
         let policy = relay_policy(rules.clients.clone(), counts.relays_refused(&self.name));
-        let policy =
-            rate_policy(rules.rates, counts.exceeded(&self.name), rules.senders.policy(policy));
+        let policy = rate_policy(
+            rules.limits.clone(),
+            counts.exceeded(&self.name),
+            rules.senders.policy(policy),
+        );
         let service = ChangeLayer::new(rules.senders.changing()).layer(service);
         let has_default = rules.senders.default_sender.is_some();
         let options = ServerOptions {
@@ -176,7 +179,7 @@ impl Listener {
                 "  up to: {} and {} recipients a mail; {}",
                 hedwig_daemon::settings::Size(rules.content_bytes_max),
                 rules.recipients_max,
-                rules.rates
+                rules.limits.rates()
             ),
         ];
         if self.paths().next().is_some() {

@@ -15,8 +15,8 @@ use hedwig_smtp::Dialect;
 use hedwig_transport::RECIPIENTS_MAX;
 
 use crate::{
-    Authentication, Clients, FrontDoor, Listener, Network, OtherSenders, Rates, Rules, SenderRule,
-    Senders, SocketMode, TlsMode,
+    Authentication, Clients, FrontDoor, Limits, Listener, Network, OtherSenders, Rates, Rules,
+    SenderRule, Senders, SocketMode, TlsMode,
     front_door::USERS_FILE,
     listener_settings::{
         AUTH, Keys, LISTEN, MODE, NAMED_LISTEN, OF_ALL, OF_ONE, PROTOCOL, PROXIES, TLS, TLS_LISTEN,
@@ -48,6 +48,7 @@ pub(crate) fn read(
         authentication,
         proxies: Vec::new(),
         xclients: Vec::new(),
+        // With one set of limits: a client may send as much as [rates] says, whether it speaks TLS at once or not.
         rules: rules.clone(),
     };
     let starttls = if door.tls.is_some() { TlsMode::StartTls } else { TlsMode::None };
@@ -139,7 +140,11 @@ fn read_rules(read: &mut Reading<'_>, keys: &Keys, domain: &str) -> Option<Rules
         content_bytes_max: size?.0,
         recipients_max: recipients_max?.0,
         line_endings: line_endings?,
-        rates: Rates { per_client: per_client?, per_sender: per_sender?, per_user: per_user? },
+        limits: Limits::new(Rates {
+            per_client: per_client?,
+            per_sender: per_sender?,
+            per_user: per_user?,
+        }),
     })
 }
 
@@ -220,5 +225,46 @@ impl FromStr for Protocol {
             "lmtp" => Ok(Self(Dialect::Lmtp)),
             _ => Err("a listener speaks smtp or lmtp"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hedwig_daemon::{
+        configure,
+        settings::{Settings, Sources},
+    };
+    use hedwig_envelope::{Envelope, ReversePath};
+    use hedwig_smtp::{Peer, Question, policy::allow_all};
+    use tower::ServiceExt;
+
+    use crate::{Configuration, Mailman, SCOPE, rate_policy};
+
+    fn configured(variables: &[(&str, &str)]) -> Configuration {
+        let environment = variables.iter().map(|(name, value)| {
+            (format!("HEDWIG_MAILMAN_{name}").into(), (*value).to_owned().into())
+        });
+        let sources = Sources { environment: environment.collect(), ..Sources::default() };
+        configure::<Mailman>(&Settings::gather(&SCOPE, sources)).unwrap().configuration
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_user_sends_counts_at_smtp_and_smtps_together_and_elsewhere_apart() {
+        let configuration = configured(&[
+            ("CONFIG", "/dev/null"),
+            ("SERVER_HOSTNAME", "host.example.org"),
+            ("RATES_PER_USER", "1/h"),
+            ("LISTENER_OTHER_LISTEN", "127.0.0.1:26"),
+        ]);
+        let mut said = Vec::new();
+        for listener in &configuration.listeners {
+            let policy = rate_policy(listener.rules.limits.clone(), |_| {}, allow_all());
+            let recipient: hedwig_envelope::Address = "b@example.net".parse().unwrap();
+            let peer = Peer { authenticated: Some("alice".into()), ..Peer::new(None) };
+            let envelope = Envelope::new(ReversePath::Null, [recipient]);
+            let question = Question::Data { peer: peer.into(), envelope: envelope.into() };
+            said.push((&*listener.name, policy.oneshot(question).await.unwrap().code()));
+        }
+        assert_eq!(said, [("smtp", 250), ("smtps", 450), ("other", 250)]);
     }
 }

@@ -61,14 +61,13 @@ impl Limit {
     }
 }
 
-/// Holds clients, senders and users to these rates: to a mail too many it says 450 4.7.1 in the place of 354, with the
+/// Holds clients, senders and users to these limits: to a mail too many it says 450 4.7.1 in the place of 354, with the
 /// limit and when to come again, and calls `exceeded`. All else is for `policy`; what it refuses does not count.
 pub fn rate_policy<P: Policy>(
-    rates: Rates,
+    limits: Limits,
     exceeded: impl Fn(Limit) + Clone + Send + Sync + 'static,
     policy: P,
 ) -> impl Policy {
-    let limits = Arc::new(Limits::new(rates));
     service_fn(move |question: Question| {
         let asked = policy.clone().oneshot(question.clone());
         let Question::Data { peer, envelope } = question else { return Either::Left(asked) };
@@ -95,8 +94,16 @@ pub fn rate_policy<P: Policy>(
     })
 }
 
+/// [`Rates`], and who has sent how much of late. A cheap handle: what came by one clone counts for all of them, so that
+/// who connects to another address of a listener wins nothing by that.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    rates: Rates,
+    buckets: Arc<AllBuckets>,
+}
+
 #[derive(Debug)]
-struct Limits {
+struct AllBuckets {
     per_client: Option<Buckets>,
     per_sender: Option<Buckets>,
     per_user: Option<Buckets>,
@@ -111,12 +118,21 @@ struct Excess {
 }
 
 impl Limits {
-    fn new(rates: Rates) -> Self {
-        Self {
+    /// Limits at these rates, of which nobody has used anything.
+    #[must_use]
+    pub fn new(rates: Rates) -> Self {
+        let buckets = AllBuckets {
             per_client: rates.per_client.map(Buckets::new),
             per_sender: rates.per_sender.map(Buckets::new),
             per_user: rates.per_user.map(Buckets::new),
-        }
+        };
+        Self { rates, buckets: Arc::new(buckets) }
+    }
+
+    /// The rates.
+    #[must_use]
+    pub fn rates(&self) -> Rates {
+        self.rates
     }
 
     /// Takes a token from each bucket that the mail counts in, or from none.
@@ -125,11 +141,16 @@ impl Limits {
         let sender = envelope.sender.address().map(|a| a.as_str().to_ascii_lowercase());
         let client_name = client.map_or_else(|| "this socket".to_owned(), |ip| ip.to_string());
         let buckets = [
-            (Limit::Client, &self.per_client, Some(Key::Client(client.map(site))), client_name),
-            (Limit::User, &self.per_user, peer.authenticated.clone().map(Key::Name), {
+            (
+                Limit::Client,
+                &self.buckets.per_client,
+                Some(Key::Client(client.map(site))),
+                client_name,
+            ),
+            (Limit::User, &self.buckets.per_user, peer.authenticated.clone().map(Key::Name), {
                 peer.authenticated.clone().unwrap_or_default()
             }),
-            (Limit::Sender, &self.per_sender, sender.clone().map(Key::Name), {
+            (Limit::Sender, &self.buckets.per_sender, sender.clone().map(Key::Name), {
                 sender.unwrap_or_default()
             }),
         ];
@@ -201,8 +222,11 @@ mod tests {
             per_sender: one_an_hour(),
             per_user: one_an_hour(),
         };
-        let mut policy =
-            rate_policy(rates, move |limit| note.lock().unwrap().push(limit), allow_all());
+        let mut policy = rate_policy(
+            Limits::new(rates),
+            move |limit| note.lock().unwrap().push(limit),
+            allow_all(),
+        );
         let here = "192.0.2.1:25";
         let first = ask(&mut policy, question(here, Some("alice"), "a@example.org")).await;
         assert_eq!(first, "250 2.0.0 Go ahead");
@@ -227,7 +251,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_host_with_many_addresses_is_one_client() {
         let rates = Rates { per_client: one_an_hour(), ..Rates::default() };
-        let mut policy = rate_policy(rates, |_| {}, allow_all());
+        let mut policy = rate_policy(Limits::new(rates), |_| {}, allow_all());
         for (client, code) in [
             ("[2001:db8::1]:25", "250"),
             ("[2001:db8::2]:25", "450"),
@@ -247,7 +271,7 @@ mod tests {
             let no = || Reply::with_status(550, Status::permanent(7, 1), "No");
             if is_stranger { no() } else { question.yes() }
         });
-        let mut policy = rate_policy(rates, |_| {}, refuse_strangers);
+        let mut policy = rate_policy(Limits::new(rates), |_| {}, refuse_strangers);
         for (client, code) in [
             ("192.0.2.1:25", "550"),
             ("192.0.2.1:25", "550"),

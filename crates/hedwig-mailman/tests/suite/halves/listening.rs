@@ -16,12 +16,16 @@ async fn mailman_with_listener(
         rules.iter().map(|(key, value)| (key.as_str(), *value)).collect();
     settings.push(("LISTENER_OTHER_LISTEN", "127.0.0.1:0"));
     let mailman = house.mailman_with(postoffice.address, &settings).await;
-    let other = house.log.next(|event| {
+    (mailman, other_address(house).await)
+}
+
+/// Where the listener of the name other listens, as the log says next.
+async fn other_address(house: &mut House) -> std::net::SocketAddr {
+    let address = house.log.next(|event| {
         let is_it = event["message"] == *"listening" && event["protocol"] == *"other";
         is_it.then(|| event["address"].parse().unwrap())
     });
-    let other = other.await;
-    (mailman, other)
+    address.await
 }
 
 #[tokio::test]
@@ -111,6 +115,28 @@ async fn a_client_that_sends_too_much_is_told_which_limit_and_counted() {
         &said[3],
         &format!("450 4.7.1 Too many mails from the client 127.0.0.1: {limit} 2 in 1d; try"),
     );
+    mailman.stop().await;
+}
+
+#[tokio::test]
+async fn another_address_of_a_listener_is_no_way_round_its_rates() {
+    let mut house = House::new().await;
+    let mut postoffice = FakePostoffice::start().await;
+    let settings = [
+        ("LISTENER_OTHER_LISTEN", "127.0.0.1:0,127.0.0.1:0"),
+        ("LISTENER_OTHER_PER_SENDER", "1/d"),
+    ];
+    let mailman = house.mailman_with(postoffice.address, &settings).await;
+    let first = other_address(&mut house).await;
+    let second = other_address(&mut house).await;
+    assert_ne!(first, second);
+    let accept = async { postoffice.next().await.accept() };
+    let sent = send_as("a@example.org", first, &["bob@example.net"]);
+    let (outcomes, _) = tokio::join!(sent, accept);
+    assert!(all_done(&outcomes), "{outcomes:?}");
+    let refused = send_as("a@example.org", second, &["bob@example.net"]).await;
+    let refused = refused[0].answer().reply.to_string();
+    assert!(refused.starts_with("450 4.7.1 Too many mails from the sender"), "{refused}");
     mailman.stop().await;
 }
 
