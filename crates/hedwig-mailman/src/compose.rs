@@ -14,7 +14,7 @@ use hedwig_daemon::{
     http_options, listen_unix, spool,
 };
 use hedwig_envelope::{BoxError, ChangeLayer, MailService, adding_received};
-use hedwig_smtp::ServerOptions;
+use hedwig_smtp::{ServerOptions, server::DecoySecret};
 use hedwig_spool::{Courier, CourierOptions, CutThrough, Spool};
 use hedwig_transport::Router;
 use tower::{ServiceBuilder, limit::GlobalConcurrencyLimitLayer, load_shed::LoadShedLayer};
@@ -23,6 +23,7 @@ use crate::{
     Configuration, Senders, completing,
     counts::Counts,
     sendmail::{DropDirectories, PickUp, PickUpOptions},
+    users::decoys,
 };
 
 /// Hands a mail to the postoffice, and logs what it says.
@@ -81,6 +82,7 @@ pub(crate) async fn serve(
     let mail = accepting(&configuration, &metrics, postoffice.clone(), spool.clone());
     let dropped = picking_up(&configuration, &metrics, spool.clone());
     let pick_up = pick_up(&configuration, dropped).map_err(Failure::try_again)?;
+    let decoys = decoy_secret(&configuration).map_err(Failure::try_again)?;
 
     let mut parts = Parts::new(stop.clone());
     let control = Control::new(spool.clone());
@@ -88,7 +90,8 @@ pub(crate) async fn serve(
     let control = serve_control(directory, control, Router::new(), stop.requested());
     parts.start_sure("control socket", control.map_err(Failure::try_again)?);
     for listener in &configuration.listeners {
-        let (door, options) = (&configuration.front_door, smtp_options(&configuration));
+        let door = (&configuration.front_door, &decoys);
+        let options = smtp_options(&configuration);
         let sockets = manager.listeners(&listener.name, &listener.tcp()).await;
         for socket in sockets? {
             let address = socket.local_addr().map_err(Failure::try_again)?;
@@ -145,6 +148,20 @@ fn smtp_options(configuration: &Configuration) -> ServerOptions {
         shutdown_grace: configuration.grace,
         ..ServerOptions::default()
     }
+}
+
+/// One for all listeners and all runs. A disk that is full, say, is no reason to take no mail.
+fn decoy_secret(configuration: &Configuration) -> io::Result<DecoySecret> {
+    if configuration.front_door.users.is_none() {
+        return DecoySecret::random();
+    }
+    decoys::kept(&configuration.spool.directory).or_else(|error| {
+        tracing::warn!(
+            %error,
+            "who asks again after a restart can find out which users exist, for a secret cannot be kept"
+        );
+        DecoySecret::random()
+    })
 }
 
 /// Opens the spool. When its directory is made for it, everybody may search it, for the drop is in it;

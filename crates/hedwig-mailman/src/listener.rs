@@ -9,7 +9,10 @@ use std::{
 
 use hedwig_daemon::ListenAddress;
 use hedwig_envelope::{ChangeLayer, MailService};
-use hedwig_smtp::{Dialect, LineEndings, Policy, ServerOptions, server::Serve};
+use hedwig_smtp::{
+    Dialect, LineEndings, Policy, ServerOptions,
+    server::{DecoySecret, Serve},
+};
 use tower::Layer;
 
 use crate::{Clients, FrontDoor, Limits, Senders, counts::Counts, rate_policy, relay_policy};
@@ -108,11 +111,11 @@ impl Listener {
     }
 
     /// A server for a socket of this listener, which perhaps only this host's programs can reach. `options` are those
-    /// that all listeners share.
+    /// that all listeners share, as they share the front door with its decoys.
     pub(crate) fn serve<L: hedwig_smtp::server::Listener, S: MailService>(
         &self,
         (socket, is_for_this_host): (L, bool),
-        door: &FrontDoor,
+        (door, decoys): (&FrontDoor, &DecoySecret),
         options: ServerOptions,
         counts: &Counts,
         service: S,
@@ -138,7 +141,7 @@ impl Listener {
             ..options
         };
         let server = hedwig_smtp::serve(socket, policy, service).options(options);
-        let server = server.failed_authentications(counts.failures());
+        let server = server.failed_authentications(counts.failures()).decoys(decoys.clone());
         let (proxies, xclients) = (self.proxies.clone(), self.xclients.clone());
         let server = server.proxy_protocol(move |address| proxies.contains(&address));
         let server = server.xclient(move |address| xclients.contains(&address));

@@ -1,6 +1,7 @@
 //! Who may authenticate: a file with a line for each user, and `hedwig-mailman user`, which writes it.
 
 mod command;
+pub(crate) mod decoys;
 mod directory;
 mod file;
 mod password;

@@ -34,7 +34,7 @@ pub(crate) use fault::ContentFault;
 pub use options::{LineEndings, ServerOptions};
 pub use replies::replies_for;
 #[cfg(feature = "tokio")]
-pub use serve::{FailedAuthentications, Listener, Serve, serve, serve_connection};
+pub use serve::{DecoySecret, FailedAuthentications, Listener, Serve, serve, serve_connection};
 pub use session::Session;
 pub use transfer::Incoming;
 

@@ -17,7 +17,7 @@ use hedwig_smtp::{
     policy::allow_all,
     sasl::{Answer, Authenticator, Credentials, Mechanism, ScramKeys, Secret},
     serve,
-    server::FailedAuthentications,
+    server::{DecoySecret, FailedAuthentications},
 };
 use rustls::ClientConfig;
 use tokio::{
@@ -61,6 +61,10 @@ struct Server {
 
 /// A server with TLS from the first byte.
 async fn server(options: ServerOptions) -> Server {
+    server_with_decoys(options, DecoySecret::random().unwrap()).await
+}
+
+async fn server_with_decoys(options: ServerOptions, decoys: DecoySecret) -> Server {
     let (config, client) = tls_configs();
     let (listener, address) = listener().await;
     let inbox = Inbox::default();
@@ -69,6 +73,7 @@ async fn server(options: ServerOptions) -> Server {
         .implicit_tls(config)
         .authenticator(Arc::new(Directory))
         .failed_authentications(failures.clone())
+        .decoys(decoys)
         .options(options);
     tokio::spawn(serve.into_future());
     Server { address, inbox, client, failures }
@@ -181,24 +186,38 @@ async fn what_nobody_can_tell_is_no_failure_of_the_clients() {
     assert!(replies[2..].iter().all(|reply| reply.starts_with("454 4.7.0")), "{replies:?}");
 }
 
+/// The nonce, and the rest, of what a server says to somebody of this name who begins with SCRAM-SHA-256.
+async fn challenge(server: &Server, user: &str) -> (String, String) {
+    let first = STANDARD.encode(format!("n,,n={user},r=client"));
+    let lines = ["EHLO client.example", &format!("AUTH SCRAM-SHA-256 {first}")];
+    let replies = converse(server.connect().await, &lines).await;
+    let message = STANDARD.decode(replies[2].strip_prefix("334 ").unwrap()).unwrap();
+    let message = String::from_utf8(message).unwrap();
+    let (nonce, rest) = message.split_once(',').unwrap();
+    (nonce.to_owned(), rest.to_owned())
+}
+
 #[tokio::test]
 async fn a_challenge_to_nobody_looks_like_one_to_somebody_and_every_nonce_is_new() {
     let server = server(ServerOptions::default()).await;
-    let challenge = async |user: &str| {
-        let first = STANDARD.encode(format!("n,,n={user},r=client"));
-        let lines = ["EHLO client.example", &format!("AUTH SCRAM-SHA-256 {first}")];
-        let replies = converse(server.connect().await, &lines).await;
-        let message = STANDARD.decode(replies[2].strip_prefix("334 ").unwrap()).unwrap();
-        String::from_utf8(message).unwrap()
-    };
-    let salt = |message: &str| message.split(',').nth(1).unwrap().to_owned();
-    let nonce = |message: &str| message.split(',').next().unwrap().to_owned();
-    let (eve, again, mallory) =
-        (challenge("eve").await, challenge("eve").await, challenge("mallory").await);
-    assert_eq!(salt(&eve), salt(&again));
-    assert_ne!(salt(&eve), salt(&mallory));
-    assert_ne!(nonce(&eve), nonce(&again));
-    assert!(challenge("alice").await.ends_with(",s=YSBzYWx0,i=5000"));
+    let (nonce, eve) = challenge(&server, "eve").await;
+    let (other_nonce, eve_again) = challenge(&server, "eve").await;
+    assert_eq!(eve, eve_again);
+    assert_ne!(nonce, other_nonce);
+    assert_ne!(eve, challenge(&server, "mallory").await.1);
+    assert_eq!(challenge(&server, "alice").await.1, "s=YSBzYWx0,i=5000");
+}
+
+#[tokio::test]
+async fn servers_with_one_secret_give_nobody_away_by_another_salt() {
+    let decoys = DecoySecret::random().unwrap();
+    let kept = DecoySecret::from(*decoys.reveal());
+    let one = server_with_decoys(ServerOptions::default(), decoys).await;
+    let other = server_with_decoys(ServerOptions::default(), kept).await;
+    let stranger = server(ServerOptions::default()).await;
+    let (_, here) = challenge(&one, "eve").await;
+    assert_eq!(here, challenge(&other, "eve").await.1);
+    assert_ne!(here, challenge(&stranger, "eve").await.1);
 }
 
 #[tokio::test]

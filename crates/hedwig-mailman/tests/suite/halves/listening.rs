@@ -140,6 +140,36 @@ async fn another_address_of_a_listener_is_no_way_round_its_rates() {
     mailman.stop().await;
 }
 
+/// The salt, and what follows, of what somebody of the name eve is asked to prove, in base64.
+async fn salt(address: std::net::SocketAddr) -> String {
+    let (mut dialogue, _) = Dialogue::begin(address).await;
+    let challenge = dialogue.say("AUTH SCRAM-SHA-256 biwsbj1ldmUscj1jbGllbnQ=").await;
+    // The nonce with its comma is 33 bytes, or 44 in base64.
+    challenge.strip_prefix("334 ").unwrap()[44..].to_owned()
+}
+
+#[tokio::test]
+async fn whoever_does_not_exist_has_one_salt_at_all_listeners_and_after_a_restart() {
+    let mut house = House::new().await;
+    let postoffice = FakePostoffice::start().await;
+    let users = house.directory.path().join("users");
+    std::fs::write(&users, "").unwrap();
+    let users = users.display().to_string();
+    let settings = [
+        ("USERS_FILE", &*users),
+        ("USERS_IN_CLEAR_TEXT", "true"),
+        ("LISTENER_OTHER_LISTEN", "127.0.0.1:0"),
+    ];
+    let mut salts = Vec::new();
+    for _ in 0..2 {
+        let mailman = house.mailman_with(postoffice.address, &settings).await;
+        let other = other_address(&mut house).await;
+        salts.extend([salt(mailman.address).await, salt(other).await]);
+        mailman.stop().await;
+    }
+    assert!(salts.iter().all(|salt| *salt == salts[0]), "{salts:?}");
+}
+
 #[tokio::test]
 async fn lmtp_answers_for_each_recipient() {
     let mut house = House::new().await;

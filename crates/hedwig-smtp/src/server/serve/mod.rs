@@ -27,6 +27,7 @@ use tokio::{
 };
 
 pub use self::failures::FailedAuthentications;
+pub use self::judge::DecoySecret;
 pub use self::listener::Listener;
 use self::{
     allowance::Allowance,
@@ -56,6 +57,7 @@ pub fn serve<L: Listener, P: Policy, S: MailService>(
         options: ServerOptions::default(),
         tls: Tls::None,
         authenticator: None,
+        decoys: None,
         failures: FailedAuthentications::default(),
         proxies: None,
         front_ends: None,
@@ -104,6 +106,7 @@ pub struct Serve<P, S, L = TcpListener> {
     options: ServerOptions,
     tls: Tls,
     authenticator: Option<Arc<dyn Authenticator>>,
+    decoys: Option<DecoySecret>,
     failures: FailedAuthentications,
     proxies: Option<Addresses>,
     front_ends: Option<Addresses>,
@@ -133,6 +136,12 @@ impl<P: Policy, S: MailService, L: Listener> Serve<P, S, L> {
         Self { authenticator: Some(authenticator), ..self }
     }
 
+    /// Makes the SCRAM keys of users who do not exist from this secret. Without one it is a new one each time, so that
+    /// who sees the server started again, or knows another one with the same users, can tell who exists.
+    pub fn decoys(self, secret: DecoySecret) -> Self {
+        Self { decoys: Some(secret), ..self }
+    }
+
     /// Counts failed authentications here, together with other servers. Whoever fails again and again is answered ever
     /// more slowly, on whichever connection.
     pub fn failed_authentications(self, failures: FailedAuthentications) -> Self {
@@ -159,7 +168,8 @@ impl<P: Policy, S: MailService, L: Listener> Serve<P, S, L> {
     }
 
     async fn run(mut self) -> io::Result<()> {
-        let judge = self.authenticator.map(Judge::new).transpose()?;
+        let decoys = self.decoys.map_or_else(DecoySecret::random, Ok)?;
+        let judge = self.authenticator.map(|authenticator| Judge::new(authenticator, decoys));
         let mechanisms = judge.as_ref().map(Judge::mechanisms).unwrap_or_default();
         let (stop, stopped) = watch::channel(false);
         let slots =
