@@ -52,7 +52,7 @@ impl Session {
         plus.into_iter().chain(mechanisms.iter().copied().filter(is_other)).collect()
     }
 
-    /// How often the client could not prove who it says it is. A driver answers ever more slowly.
+    /// How often the client did not prove who it says it is, be it that it broke off. A driver answers ever more slowly.
     #[must_use]
     pub fn authentication_failures(&self) -> usize {
         self.patience.authentication_failures()
@@ -112,12 +112,19 @@ impl Session {
         };
         match line {
             Line::Whole(line) if &line[..] == b"*" => {
-                self.say(&replies::authentication_cancelled());
+                self.break_off(&replies::authentication_cancelled());
             }
             Line::Whole(line) => self.respond(exchange, &line),
-            Line::TooLong => self.say(&replies::response_too_long()),
-            Line::BareLf => self.say(&replies::bare_line_feed()),
+            Line::TooLong => self.break_off(&replies::response_too_long()),
+            Line::BareLf => self.break_off(&replies::bare_line_feed()),
         }
+    }
+
+    /// Whoever breaks off has failed like one who answers wrongly: or else salts, and whatever they tell, could be had
+    /// without end and at once.
+    fn break_off(&mut self, reply: &Reply) {
+        self.patience.count_authentication_failure();
+        self.say(reply);
     }
 
     fn respond(&mut self, mut exchange: Box<Exchange>, response: &[u8]) {
@@ -126,7 +133,7 @@ impl Session {
                 let next = exchange.respond(&message);
                 self.proceed(exchange, next);
             }
-            Err(_) => self.say(&replies::not_base64()),
+            Err(_) => self.break_off(&replies::not_base64()),
         }
     }
 

@@ -221,6 +221,17 @@ async fn servers_with_one_secret_give_nobody_away_by_another_salt() {
 }
 
 #[tokio::test]
+async fn whoever_breaks_off_at_a_challenge_has_failed() {
+    let options =
+        ServerOptions { authentication_failure_delay: Duration::ZERO, ..ServerOptions::default() };
+    let server = server(options).await;
+    let first = format!("AUTH SCRAM-SHA-256 {}", STANDARD.encode("n,,n=eve,r=client"));
+    let replies = converse(server.connect().await, &["EHLO client.example", &first, "*"]).await;
+    assert_eq!(replies[3], "501 5.7.0 Cancelled");
+    assert_eq!((server.failures.total(), server.failures.of_late(server.address.ip())), (1, 1));
+}
+
+#[tokio::test]
 async fn our_client_logs_in_from_the_first_byte_and_after_starttls() {
     let name = || "localhost".try_into().unwrap();
     let alice = Credentials::new("alice", "wonderland").unwrap();

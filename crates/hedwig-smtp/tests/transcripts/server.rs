@@ -260,6 +260,7 @@ fn set_option(options: &mut ServerOptions, text: &str) {
         "auth" => options.mechanisms = value.split(' ').map(|name| name.parse().unwrap()).collect(),
         "auth_in_clear_text" => options.authentication_in_clear_text = true,
         "auth_required" => options.authentication_required = true,
+        "authentication_failures_max" => options.authentication_failures_max = number(),
         "home_domain" => options.home_domain = Some(value.to_owned()),
         "require_tls" => options.require_tls = true,
         "mt_priority" => options.mt_priority = true,
