@@ -159,7 +159,11 @@ fn submit(submission: &Submission, surroundings: &Surroundings, runtime: &Runtim
     };
     let (id, now) = new_id();
     let caller = Caller::of_process();
-    match prepare::prepare(submission, &caller, &surroundings.domain, &written, (id, now)) {
+    let prepared = prepare::prepare(submission, &caller, &surroundings.domain, &written, (id, now));
+    let fit = prepared.and_then(|(envelope, content)| {
+        prepare::refuse_excess(&envelope, &content, bytes_max).map(|()| (envelope, content))
+    });
+    match fit {
         Ok((envelope, content)) => {
             let handed_over = hand_over(surroundings, id, envelope, content);
             told(runtime.block_on(handed_over), surroundings)

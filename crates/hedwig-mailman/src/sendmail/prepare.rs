@@ -6,6 +6,7 @@ use hedwig_envelope::{
     Address, AddressError, Body, Content, Envelope, MailId, MailParameters, Recipient, ReversePath,
     Timestamp, header::HeaderScan,
 };
+use hedwig_transport::RECIPIENTS_MAX;
 
 use super::{
     address_list::{AddressListError, addresses},
@@ -55,6 +56,25 @@ pub(crate) fn prepare(
     Ok((envelope, Content::new(content)))
 }
 
+/// Refuses a mail that would not be picked up from the drop: the caller is to know, for nobody could be told later.
+///
+/// # Errors
+/// When the completed content is larger than `bytes_max`, or there are more recipients than a postoffice takes.
+pub(crate) fn refuse_excess(
+    envelope: &Envelope,
+    content: &Content,
+    bytes_max: u64,
+) -> Result<(), PrepareError> {
+    let (bytes, recipients) = (content.len() as u64, envelope.recipients.len());
+    if bytes > bytes_max {
+        return Err(PrepareError::TooLarge { bytes, bytes_max });
+    }
+    if recipients > RECIPIENTS_MAX {
+        return Err(PrepareError::TooMany { recipients });
+    }
+    Ok(())
+}
+
 /// Why a mail cannot be made of what was submitted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PrepareError {
@@ -70,6 +90,15 @@ pub(crate) enum PrepareError {
     Senders(usize),
     #[error("line {line} of the message has a NUL in it: encode what is no text, as in base64")]
     Nul { line: usize },
+    #[error(
+        "the message has {bytes} bytes with its CRLFs and the fields that it lacked; \
+         [smtp] size_max takes {bytes_max}"
+    )]
+    TooLarge { bytes: u64, bytes_max: u64 },
+    #[error(
+        "the mail has {recipients} recipients, and may have {RECIPIENTS_MAX}: send it in parts"
+    )]
+    TooMany { recipients: usize },
     #[error("this mail has been through {hops} hosts: it goes in circles")]
     Loop { hops: usize },
 }

@@ -74,9 +74,33 @@ fn a_mistake_is_told_with_its_code_and_stores_nothing() {
 fn a_message_that_is_too_large_is_65() {
     let directory = tempfile::tempdir().unwrap();
     let host = Host::without_daemon(directory.path());
-    let mut command = host.command(host.path("sendmail"));
-    command.arg("bob@example.net").env("HEDWIG_MAILMAN_SMTP_SIZE_MAX", "10");
-    crate::sendmail_support::run(command, "0123456789A").with(65);
+    let with = |bytes_max: &str, message: &str| {
+        let mut command = host.command(host.path("sendmail"));
+        command.arg("bob@example.net").env("HEDWIG_MAILMAN_SMTP_SIZE_MAX", bytes_max);
+        crate::sendmail_support::run(command, message)
+    };
+    with("10", "0123456789A").with(65);
+    // What is small enough when it is written, and too large when it is completed: mailman would set it aside.
+    let lines = "\n".repeat(600);
+    let ended = with("1000", &lines).with(65);
+    assert!(ended.error.contains("[smtp] size_max takes 1000"), "{ended:?}");
+    with("100", "0123456789").with(65);
+    assert!(host.drops().is_empty());
+    with("2000", &lines).with(0);
+}
+
+#[test]
+fn a_mail_to_more_than_any_postoffice_takes_is_65() {
+    let directory = tempfile::tempdir().unwrap();
+    let host = Host::without_daemon(directory.path());
+    let to = |count: usize| {
+        let addresses: Vec<_> = (0..count).map(|n| format!("{n}@example.net")).collect();
+        host.sendmail(&["-t"], &format!("To: {}\n\nx\n", addresses.join(",\n ")))
+    };
+    let ended = to(10_001).with(65);
+    assert!(ended.error.contains("10001 recipients, and may have 10000"), "{ended:?}");
+    assert!(host.drops().is_empty());
+    to(10_000).with(0);
 }
 
 #[test]
