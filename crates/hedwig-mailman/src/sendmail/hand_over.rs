@@ -29,7 +29,7 @@ pub(crate) struct HandedOver {
 /// too: a second copy is better than none (RFC 1047).
 ///
 /// # Errors
-/// When nothing was stored.
+/// When it was not stored for all who could be taken.
 pub(crate) async fn hand_over(
     surroundings: &Surroundings,
     id: MailId,
@@ -37,14 +37,17 @@ pub(crate) async fn hand_over(
     content: Content,
 ) -> Result<HandedOver, NotStored> {
     let mut done = HandedOver::default();
-    let mut waiting = Vec::new();
+    let (mut waiting, mut deferred) = (Vec::new(), Vec::new());
     match over_smtp(surroundings, &envelope, &content).await {
         None => waiting.clone_from(&envelope.recipients),
         Some(outcomes) => {
             for (recipient, outcome) in envelope.recipients.iter().zip(outcomes) {
                 match outcome {
                     Outcome::Done(_) => done.is_stored = true,
-                    Outcome::Deferred(_) => waiting.push(recipient.clone()),
+                    Outcome::Deferred(answer) => {
+                        waiting.push(recipient.clone());
+                        deferred.push((recipient.clone(), answer));
+                    }
                     Outcome::Failed(answer) => done.refused.push((recipient.clone(), answer)),
                 }
             }
@@ -58,7 +61,9 @@ pub(crate) async fn hand_over(
     match drop::write(&directories, id, left, content) {
         Ok(()) => Ok(HandedOver { is_stored: true, ..done }),
         Err(error) => {
-            Err(NotStored { servers: tried(surroundings), error, partly: done.is_stored })
+            let HandedOver { is_stored, refused: mut left_out } = done;
+            left_out.append(&mut deferred);
+            Err(NotStored { servers: tried(surroundings), error, is_stored, left_out })
         }
     }
 }
@@ -70,7 +75,9 @@ pub(crate) struct NotStored {
     servers: String,
     error: io::Error,
     /// Whether it was stored for some recipients all the same.
-    pub(crate) partly: bool,
+    pub(crate) is_stored: bool,
+    /// Of whom a server spoke, and will not get it, and its word on them.
+    pub(crate) left_out: Vec<(Recipient, Answer)>,
 }
 
 fn tried(surroundings: &Surroundings) -> String {

@@ -184,7 +184,12 @@ fn told(handed_over: Result<HandedOver, NotStored>, surroundings: &Surroundings)
             done.refused.first().map_or(Exit::Done, |(_, answer)| Exit::of_refusal(answer))
         }
         // Trying the whole again would make second copies.
-        Err(error) if error.partly => complain(error, Exit::Unavailable),
+        Err(error) if error.is_stored => {
+            for (recipient, answer) in &error.left_out {
+                say(format_args!("{}: {}", recipient.address, answer.reply));
+            }
+            complain(error, Exit::Unavailable)
+        }
         Err(error) => {
             surroundings.problems.iter().for_each(say);
             complain(error, Exit::TryAgain)

@@ -97,6 +97,67 @@ async fn each_recipient_is_taken_refused_or_dropped_as_the_server_says() {
     assert!(!dropped.contains("nobody@"), "{dropped}");
 }
 
+/// What `-bs` answers at the end of a mail from this sender to these.
+async fn talk(host: Host, sender: &'static str, recipients: &[&str]) -> String {
+    let recipients: String =
+        recipients.iter().map(|recipient| format!("RCPT TO:<{recipient}>\r\n")).collect();
+    let dialogue = format!(
+        "HELO here\r\nMAIL FROM:<{sender}>\r\n{recipients}DATA\r\nSubject: hi\r\n\r\nhello\r\n.\r\nQUIT\r\n"
+    );
+    let call = move || host.sendmail(&["-bs"], &dialogue).with(0).output;
+    let output = tokio::task::spawn_blocking(call).await.unwrap();
+    let (_, after_data) = output.split_once("\r\n354 ").unwrap();
+    let (_, answer) = after_data.split_once("\r\n").unwrap();
+    answer.split_once("221 ").unwrap().0.to_owned()
+}
+
+#[tokio::test]
+async fn whoever_is_refused_behind_smtp_on_standard_input_is_reported_to_the_sender() {
+    let mut receiver = Receiver::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let address = receiver.address;
+    let host = || Host::new(directory.path().join("missing"), address);
+    let to = ["bob@example.net", "nobody@example.net", "later@example.net"];
+    // The one that is put off cannot be dropped either, for there is no spool.
+    for (sender, told) in
+        [("alice@example.net", "alice@example.net"), ("root@app", "root@example.org")]
+    {
+        let answer = talk(host(), sender, &to).await;
+        assert!(answer.starts_with("250 2.0.0 "), "{answer}");
+        let taken = receiver.next().await;
+        assert_eq!(taken.envelope.recipients.len(), 1, "bob alone");
+        let report = receiver.next().await;
+        assert_eq!(report.envelope.sender, hedwig_envelope::ReversePath::Null);
+        assert_eq!(report.envelope.recipients[0].address.as_str(), told);
+        let text = text(&report);
+        for part in [
+            "Reporting-MTA: dns; host.example.org\r\n",
+            "Final-Recipient: rfc822; nobody@example.net\r\nAction: failed\r\nStatus: 5.1.1\r\n",
+            "Final-Recipient: rfc822; later@example.net\r\nAction: failed\r\nStatus: 4.7.1\r\n",
+            "\r\nhello\r\n",
+        ] {
+            assert!(text.contains(part), "{part} is not in {text}");
+        }
+        assert!(!text.contains("rfc822; bob@"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn where_no_report_can_be_left_the_reply_names_whoever_was_refused() {
+    let mut receiver = Receiver::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let host = Host::without_daemon(directory.path()).at(receiver.address);
+    let to = ["bob@example.net", "nobody@example.net"];
+    let answer = talk(host, "nobody@example.org", &to).await;
+    assert_eq!(
+        answer,
+        "554-5.3.0 Taken for others, but not for 1 of the recipients:\r\n\
+         554 5.3.0 nobody@example.net: 550 5.1.1 No such user here\r\n"
+    );
+    receiver.next().await;
+    assert!(receiver.is_idle());
+}
+
 #[tokio::test]
 async fn dsn_flags_reach_the_server() {
     let mut receiver = Receiver::start().await;
