@@ -76,6 +76,14 @@ impl Outcome {
         self
     }
 
+    /// The same outcome; it was said of this recipient alone.
+    #[must_use]
+    pub fn personal(mut self) -> Self {
+        let (Self::Done(answer) | Self::Deferred(answer) | Self::Failed(answer)) = &mut self;
+        answer.personal = true;
+        self
+    }
+
     /// The same outcome, with what was said in the attempt.
     #[must_use]
     pub fn recorded(mut self, conversation: Arc<Conversation>) -> Self {
@@ -112,6 +120,11 @@ pub struct Answer {
     /// server of it could be reached, or it would not talk with us.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unreached: bool,
+    /// Whether it was said of this recipient alone: in reply to its RCPT or, in LMTP, to the content for it. What is
+    /// said of a mail as a whole proves nothing of one of its recipients. It does not travel with the answer: it
+    /// counts where the mail was sent.
+    #[serde(skip)]
+    pub personal: bool,
     /// Of success: who reports it to a sender that asked for that.
     #[serde(default, skip_serializing_if = "Handover::is_internal")]
     pub handover: Handover,
@@ -131,6 +144,7 @@ impl Answer {
             relay,
             ambiguous: false,
             unreached: false,
+            personal: false,
             handover: Handover::default(),
             conversation: None,
         }

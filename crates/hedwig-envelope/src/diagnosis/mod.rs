@@ -138,7 +138,8 @@ impl Diagnosis {
 }
 
 /// Whether this outcome proves that the address does not exist, so that sending there again would only
-/// harm the sender's name: a server of the recipient's said so, for good, and in so many words.
+/// harm the sender's name: a server of the recipient's said so, for good, and in so many words, and it said it
+/// [of this recipient alone](Answer::personal). What it says of a mail to several may be about another of them.
 ///
 /// "Mailbox unavailable" is not enough, which some servers say of what they take for spam.
 #[must_use]
@@ -146,7 +147,10 @@ pub fn is_hard_bounce(outcome: &Outcome) -> bool {
     let Outcome::Failed(answer) = outcome else { return false };
     let says_so = (answer.status.subject, answer.status.detail) == (1, 1)
         || text::denies_the_address(answer.reply.text());
-    answer.relay.is_some() && says_so && Diagnosis::of(answer) == Some(Diagnosis::UnknownUser)
+    answer.relay.is_some()
+        && answer.personal
+        && says_so
+        && Diagnosis::of(answer) == Some(Diagnosis::UnknownUser)
 }
 
 #[cfg(test)]
@@ -196,11 +200,13 @@ mod tests {
             (550, Some("5.5.0"), "mailbox unavailable", true, false),
             (550, Some("5.1.1"), "blocked using zen.spamhaus.org", true, false),
             (550, Some("5.7.1"), "Recipient rejected by policy", true, false),
+            (550, Some("5.7.1"), "Your host doesn't have a valid DNS name", true, false),
             (552, Some("5.2.2"), "Mailbox full", true, false),
             (250, None, "No such user, but thanks", true, false),
         ] {
             let outcome = outcome(code, status, text, theirs);
-            assert_eq!(is_hard_bounce(&outcome), is_hard, "{code} {status:?} {text}");
+            assert!(!is_hard_bounce(&outcome), "said of the mail: {code} {status:?} {text}");
+            assert_eq!(is_hard_bounce(&outcome.personal()), is_hard, "{code} {status:?} {text}");
         }
     }
 

@@ -156,7 +156,7 @@ const DENIALS: &[&str] = &[
     "account does not exist",
     "address does not exist",
     "you tried to reach does not exist",
-    "doesn't have a",
+    "user doesn't have a",
     "invalid recipient",
     "invalid mailbox",
     "not a valid mailbox",

@@ -97,6 +97,8 @@ async fn each_recipient_has_its_own_outcome() {
         ["done 2.0.0", "failed 5.1.1", "deferred 4.2.2", "done 2.0.0"]
     );
     assert!(outcomes.iter().all(|outcome| host(outcome) == "a.example.com"));
+    let said_of_one = outcomes.each_ref().map(|outcome| outcome.answer().personal);
+    assert_eq!(said_of_one, [false, true, true, false], "the content's reply is for both");
     assert_eq!(first.taken()[0].recipients, ["a@example.com", "b@example.com"]);
     assert_eq!(second.connections(), 0);
 }
@@ -146,7 +148,7 @@ async fn a_final_no_is_final() {
         let ([_first, second], mx, _dns) = two(manners, Manners::default()).await;
         let [outcome] = deliver(&mx, ["bob@example.com"]).await;
         assert_eq!(short(&outcome), verdict);
-        assert!(!outcome.answer().ambiguous);
+        assert!(!outcome.answer().ambiguous && !outcome.answer().personal);
         assert_eq!(second.connections(), 0);
     }
 }

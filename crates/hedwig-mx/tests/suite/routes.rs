@@ -57,6 +57,7 @@ async fn lmtp_answers_for_each_recipient() {
             outcomes.each_ref().map(short),
             ["done 2.0.0", "failed 5.1.1", "deferred 4.2.2", "done 2.0.0"]
         );
+        assert!(outcomes.iter().all(|outcome| outcome.answer().personal), "{outcomes:?}");
         assert_eq!((server.commands("LHLO"), server.taken().len()), (1, 1));
     }
 }

@@ -17,8 +17,8 @@ use tower::{Layer, Service, ServiceExt};
 /// No such mailbox (RFC 3463 §3.2).
 const NO_SUCH_USER: Status = Status::permanent(1, 1);
 
-/// Refuses recipients that are on a list with 550 5.1.1, and puts those on it whose server says, for good and in so
-/// many words, that there is no such user.
+/// Refuses recipients that are on a list with 550 5.1.1, and puts those on it of whom their server says, for good and in
+/// so many words, that there is no such user.
 #[derive(Clone, Debug)]
 pub struct SuppressionLayer {
     list: Suppressions,
@@ -137,8 +137,14 @@ mod tests {
         }
     }
 
-    /// A server of the recipient's that says this, and whom it was asked for.
+    /// A server of the recipient's that says this of who is `nobody`, and whom it was asked for.
     fn server(reply: Reply) -> (impl MailService, Arc<Mutex<Vec<String>>>) {
+        server_with(move |relay| Outcome::of_reply(reply.clone(), relay).personal())
+    }
+
+    fn server_with(
+        of_nobody: impl Fn(Option<Relay>) -> Outcome + Clone + Send + Sync + 'static,
+    ) -> (impl MailService, Arc<Mutex<Vec<String>>>) {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let seen = asked.clone();
         let service = service_fn(move |mail: Mail| {
@@ -147,7 +153,7 @@ mod tests {
             let relay = Some(Relay::of("mx.example.net"));
             let outcomes = mail.envelope.recipients.iter().map(|recipient| {
                 if recipient.address.local_part() == "nobody" {
-                    Outcome::of_reply(reply.clone(), relay.clone())
+                    of_nobody(relay.clone())
                 } else {
                     Outcome::of_reply(Reply::new(250, None, "Ok"), relay.clone())
                 }
@@ -197,6 +203,20 @@ mod tests {
             }
             assert_eq!(asked.lock().unwrap().len(), 2);
         }
+    }
+
+    #[tokio::test]
+    async fn a_refusal_of_the_whole_mail_is_remembered_of_no_recipient() {
+        let directory = tempfile::tempdir().unwrap();
+        let list = Suppressions::open(directory.path(), 10).unwrap();
+        // After DATA: which of the recipients does not exist?
+        let reply = Reply::with_status(550, NO_SUCH_USER, "No such user here");
+        let (server, asked) = server_with(move |relay| Outcome::of_reply(reply.clone(), relay));
+        let service = SuppressionLayer::new(list, Duration::from_secs(60)).layer(server);
+        for _ in 0..2 {
+            service.clone().oneshot(mail(&["nobody@example.net"])).await.unwrap();
+        }
+        assert_eq!(asked.lock().unwrap().len(), 2);
     }
 
     #[tokio::test]

@@ -179,7 +179,7 @@ impl Transaction {
 
     pub(super) fn take_recipient_reply(&mut self, index: usize, outcome: Outcome) {
         let slot = &mut self.outcomes[index];
-        match outcome {
+        match outcome.personal() {
             _ if slot.is_some() => {}
             Outcome::Done(_) => self.accepted.push(index),
             Outcome::Failed(answer) if is_too_many_recipients(&answer.reply) => {
@@ -231,7 +231,7 @@ impl Transaction {
         self.is_open = false;
         if !self.accepted.is_empty() {
             let index = self.accepted.remove(0);
-            self.outcomes[index] = Some(outcome);
+            self.outcomes[index] = Some(outcome.personal());
         }
         !self.accepted.is_empty()
     }
