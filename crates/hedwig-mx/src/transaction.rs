@@ -17,7 +17,8 @@ pub(crate) struct Transaction {
     pub(crate) wishes: Wishes,
     /// The final word on each recipient, as far as there is one.
     pub(crate) outcomes: Vec<Option<Outcome>>,
-    /// Why the servers tried so far are of no use: the weightiest reason, and of several the last.
+    /// Why the servers tried so far are of no use: the weightiest reason, and of several the last. But one that says
+    /// that a server could not be reached does not follow one of a server that could.
     reason: Option<(Weight, Outcome)>,
     /// How many more may be tried.
     pub(crate) addresses_left: usize,
@@ -58,7 +59,11 @@ impl Transaction {
 
     pub(crate) fn weigh(&mut self, weight: Weight, outcome: Outcome) {
         self.transcript.note(&outcome.answer().reply);
-        if self.reason.as_ref().is_none_or(|(known, _)| weight >= *known) {
+        let is_weightier = self.reason.as_ref().is_none_or(|(known, reason)| {
+            let reaches_less = outcome.answer().unreached && !reason.answer().unreached;
+            weight > *known || weight == *known && !reaches_less
+        });
+        if is_weightier {
             self.reason = Some((weight, outcome));
         }
     }
@@ -107,13 +112,18 @@ mod tests {
     use super::*;
 
     fn said(reasons: &[(Weight, Status)]) -> Status {
+        let outcome = |status| word::say(status, "no".into(), None);
+        finished(reasons.iter().map(|(weight, status)| (*weight, outcome(*status)))).answer().status
+    }
+
+    fn finished(reasons: impl IntoIterator<Item = (Weight, Outcome)>) -> Outcome {
         let recipient: Address = "bob@example.com".parse().unwrap();
         let envelope = Envelope::new(ReversePath::Null, [recipient]);
         let mut mail = Transaction::new(envelope, Content::default(), &MxOptions::default());
-        for (weight, status) in reasons {
-            mail.weigh(*weight, word::say(*status, "no".into(), None));
+        for (weight, outcome) in reasons {
+            mail.weigh(weight, outcome);
         }
-        mail.finish(|| word::loops_back("example.com"))[0].answer().status
+        mail.finish(|| word::loops_back("example.com")).remove(0)
     }
 
     #[test]
@@ -132,5 +142,17 @@ mod tests {
         ] {
             assert_eq!(said(&reasons), status, "{reasons:?}");
         }
+    }
+
+    #[test]
+    fn a_destination_with_a_server_that_could_be_reached_is_not_at_fault() {
+        let broke_off = word::say(Status::transient(4, 2), "broke off".into(), None);
+        let dead = word::say(Status::transient(4, 1), "dead".into(), None).unreached();
+        for order in [[&broke_off, &dead], [&dead, &broke_off]] {
+            let told = finished(order.map(|outcome| (Weight::Transient, outcome.clone())));
+            assert!(!told.answer().unreached, "{told:?}");
+        }
+        let all_dead = [&dead, &dead].map(|outcome| (Weight::Transient, outcome.clone()));
+        assert!(finished(all_dead).answer().unreached);
     }
 }

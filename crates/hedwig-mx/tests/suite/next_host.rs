@@ -81,6 +81,22 @@ async fn without_another_host_the_reason_is_told() {
 }
 
 #[tokio::test]
+async fn while_one_host_answers_the_destination_is_not_at_fault_for_another_that_is_down() {
+    for (manners, at_fault) in [
+        (Manners { mail: "421 4.3.2 not this one".into(), ..Manners::default() }, false),
+        (Manners { data: String::new(), ..Manners::default() }, false),
+        (Manners::greeting("421 4.3.2 too busy"), true),
+    ] {
+        let ([alive, second], mx, _dns) = two(manners, Manners::default()).await;
+        second.stop().await;
+        let [outcome] = deliver(&mx, ["bob@example.com"]).await;
+        assert!(short(&outcome).starts_with("deferred"), "{outcome:?}");
+        assert_eq!(outcome.answer().unreached, at_fault, "{outcome:?}");
+        assert!(alive.connections() > 0);
+    }
+}
+
+#[tokio::test]
 async fn each_recipient_has_its_own_outcome() {
     let manners = Manners {
         recipients: vec![

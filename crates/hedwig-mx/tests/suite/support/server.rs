@@ -69,6 +69,13 @@ impl Server {
         Self { address: ([127, 0, 0, 1], 0).into(), log, task }
     }
 
+    /// Ends it: nobody listens there any more.
+    pub(crate) async fn stop(mut self) {
+        self.task.abort();
+        // Its end is what was asked for.
+        let _ = (&mut self.task).await;
+    }
+
     pub(crate) fn taken(&self) -> Vec<Taken> {
         self.log.lock().unwrap().taken.clone()
     }
