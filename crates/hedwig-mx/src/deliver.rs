@@ -89,9 +89,9 @@ impl Deliverer {
                 }
                 // The implicit MX has no other name than the domain's.
                 Err(error) if host.name == domain => {
-                    mail.note(word::of_resolve_error(&error, domain).unreached());
+                    mail.note_no_address(word::of_resolve_error(&error, domain).unreached());
                 }
-                Err(error) => mail.note(word::of_host_error(&error).unreached()),
+                Err(error) => mail.note_no_address(word::of_host_error(&error).unreached()),
             }
             if !mail.is_open() {
                 break;

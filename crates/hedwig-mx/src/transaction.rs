@@ -29,6 +29,8 @@ pub(crate) struct Transaction {
 /// How much a reason counts for giving up, or not giving up, a mail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Weight {
+    /// A host has no address. It decides where there is no other host, and says nothing of one that we have no way to.
+    NoAddress,
     /// We have no way to that address. It says nothing of the server, which may have others.
     NoWay,
     /// A server does not want us.
@@ -52,8 +54,16 @@ impl Transaction {
 
     /// Takes down why a server is of no use.
     pub(crate) fn note(&mut self, outcome: Outcome) {
-        let weight =
-            if word::is_transient(&outcome) { Weight::Transient } else { Weight::Permanent };
+        self.weigh_as_said(Weight::Permanent, outcome);
+    }
+
+    /// Takes down why the addresses of a host cannot be had.
+    pub(crate) fn note_no_address(&mut self, outcome: Outcome) {
+        self.weigh_as_said(Weight::NoAddress, outcome);
+    }
+
+    fn weigh_as_said(&mut self, permanent: Weight, outcome: Outcome) {
+        let weight = if word::is_transient(&outcome) { Weight::Transient } else { permanent };
         self.weigh(weight, outcome);
     }
 
@@ -128,13 +138,18 @@ mod tests {
 
     #[test]
     fn the_weightiest_reason_is_told_and_of_equals_the_last() {
+        let no_address = (Weight::NoAddress, Status::permanent(4, 4));
         let no_way = (Weight::NoWay, Status::transient(4, 1));
         let never = (Weight::Permanent, Status::permanent(7, 1));
         let later = (Weight::Transient, Status::transient(3, 2));
         let later_too = (Weight::Transient, Status::transient(4, 2));
         for (reasons, status) in [
             (vec![], Status::permanent(4, 6)),
+            (vec![no_address], no_address.1),
             (vec![no_way], no_way.1),
+            (vec![no_way, no_address], no_way.1),
+            (vec![no_address, no_way], no_way.1),
+            (vec![never, no_address], never.1),
             (vec![never, no_way], never.1),
             (vec![no_way, never], never.1),
             (vec![later, never, no_way], later.1),

@@ -43,6 +43,23 @@ async fn an_address_that_swallows_packets_does_not_hold_up_a_mail() {
 }
 
 #[tokio::test]
+async fn while_we_have_no_way_out_a_host_without_an_address_fails_no_mail() {
+    let dns = Dns::start().await.unwrap();
+    for domain in ["example.com", "dangling.example"] {
+        dns.mx(domain, 20, "dangling.example.com").await;
+    }
+    dns.mx("example.com", 10, "mx.example.com").await.mx("example.com", 30, "gone.example").await;
+    dns.address_of("mx.example.com", loopback(1)).await;
+    let no_network = Dialer::new(service_fn(|_: std::net::SocketAddr| async {
+        Err::<BoxStream, io::Error>(io::ErrorKind::NetworkUnreachable.into())
+    }));
+    let mx = mx(&dns, MxOptions { dialer: Some(no_network), ..options(25) });
+    let outcomes = deliver(&mx, ["bob@example.com", "bob@dangling.example"]).await;
+    assert_eq!(outcomes.each_ref().map(short), ["deferred 4.4.1", "failed 5.4.4"]);
+    assert!(outcomes[0].answer().unreached);
+}
+
+#[tokio::test]
 async fn the_server_that_answers_first_and_does_not_want_us_is_not_the_last() {
     let (dns, manners) = (Dns::start().await.unwrap(), Manners::greeting("421 4.3.2 busy"));
     let [busy, good] = Server::start_all([manners, Manners::default()]).await;
