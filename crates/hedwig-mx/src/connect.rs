@@ -178,8 +178,11 @@ impl Connector {
                 }
             }
             Err(error) => {
-                let outcome = word::of_connection_error(&error, endpoint.relay());
+                let outcome = word::of_starttls_error(&error, endpoint.relay());
                 let failure = TlsFailure::of_connection(&error);
+                if connected.connection.is_open() {
+                    tokio::spawn(connected.connection.quit());
+                }
                 Err(insecure(outcome, failure, connected.source))
             }
         }

@@ -2,7 +2,7 @@
 
 use std::{fmt, io, net::IpAddr};
 
-use hedwig_smtp::client::ConnectionError;
+use hedwig_smtp::client::{ConnectionError, Phase};
 use rustls::CertificateError;
 
 /// Is told how TLS went on each connection to a mail exchanger that was made for a domain.
@@ -92,6 +92,10 @@ impl TlsFailure {
     pub(crate) fn of_connection(error: &ConnectionError) -> Self {
         let kind = match error {
             ConnectionError::Tls(error) => rustls_error(error).map(TlsFailureKind::of),
+            // For now (4yz) is another matter: RFC 3207 §4 says 454 of TLS that is not to be had for a while.
+            ConnectionError::Refused { phase: Phase::StartTls, reply } if reply.is_permanent() => {
+                Some(TlsFailureKind::StartTlsNotSupported)
+            }
             _ => None,
         };
         Self::new(kind.unwrap_or(TlsFailureKind::ValidationFailure), error.to_string())

@@ -124,6 +124,21 @@ pub(crate) fn of_connection_error(error: &ConnectionError, relay: Relay) -> Outc
     }
 }
 
+/// TLS does not come about at a server that offers it. A refusal is no last word on the mail: who offered it may mean
+/// it again another time.
+pub(crate) fn of_starttls_error(error: &ConnectionError, relay: Relay) -> Outcome {
+    match error {
+        ConnectionError::Refused { phase: Phase::StartTls, reply } if reply.code() >= 400 => {
+            let text = format!(
+                "{} refuses STARTTLS, and this mail must not go without: {reply}",
+                relay.host
+            );
+            say(Status::transient(7, 4), text, Some(relay))
+        }
+        other => of_connection_error(other, relay),
+    }
+}
+
 /// The server does not let us log in. What is wrong with that is ours to mend, so no mail is given up for it.
 pub(crate) fn of_login_error(error: &ConnectionError, relay: Relay) -> Outcome {
     let status = match error {

@@ -98,12 +98,19 @@ async fn without_such_a_host_the_mail_fails_and_it_waits_for_one_that_may_become
     let never = without_requiretls;
     let clear = |_: &str| Manners::default();
     let broken = |_: &str| Manners { tls: Tls::Broken, ..Manners::default() };
+    let refused = |reply: &str| {
+        let tls = Tls::Refused(reply.to_owned());
+        move |_: &str| Manners { tls: tls.clone(), ..Manners::default() }
+    };
+    let (for_good, for_now) = (refused("554 5.7.3 no TLS"), refused("454 4.7.0 no entropy today"));
     type Kind<'a> = &'a dyn Fn(&str) -> Manners;
-    let table: [(Kind<'_>, Kind<'_>, &str); 4] = [
+    let table: [(Kind<'_>, Kind<'_>, &str); 6] = [
         (&never, &never, "failed 5.7.30"),
         (&never, &clear, "failed 5.7.10"),
         (&broken, &never, "deferred 4.7.5"),
         (&clear, &broken, "deferred 4.7.5"),
+        (&never, &for_good, "failed 5.7.10"),
+        (&for_now, &never, "deferred 4.7.4"),
     ];
     for (a, b, expected) in table {
         let lab = Lab::new([a("a.example.com"), b("b.example.com")]).await;

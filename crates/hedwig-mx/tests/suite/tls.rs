@@ -78,6 +78,15 @@ async fn where_tls_is_asked_for_nothing_goes_in_clear_text() {
 }
 
 #[tokio::test]
+async fn a_refusal_of_tls_is_no_last_word_and_is_told() {
+    let tls = Tls::Refused("501 5.5.4 certainly not".into());
+    let (_server, mx, _dns) = lab(tls, TlsLevel::Encrypted).await;
+    let [outcome] = deliver(&mx, ["bob@example.com"]).await;
+    assert_eq!(short(&outcome), "deferred 4.7.4", "{outcome:?}");
+    assert!(outcome.answer().reply.text().contains("501 5.5.4 certainly not"), "{outcome:?}");
+}
+
+#[tokio::test]
 async fn after_a_host_without_tls_the_next_is_tried() {
     let dns = Dns::start().await.unwrap();
     let manners = |tls| Manners { tls, ..Manners::default() };

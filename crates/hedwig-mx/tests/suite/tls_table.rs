@@ -41,6 +41,7 @@ fn shown(column: &str) -> Tls {
         "unknown authority" => STRANGER.issue(HOST).tls(),
         "self-signed" => Shown::self_signed(HOST).tls(),
         "no STARTTLS" => Tls::NotOffered,
+        "STARTTLS refused" => Tls::Refused("554 5.7.3 not with you".into()),
         "broken handshake" => Tls::Broken,
         other => panic!("no certificate {other}"),
     }
@@ -176,6 +177,7 @@ fn documented() -> Vec<(String, Vec<String>)> {
 }
 
 async fn check(name: &str, row: Row) {
+    let (refused, outcome) = cell(row, "STARTTLS refused").await;
     let seen = join_all(COLUMNS.map(|column| cell(row, column))).await;
     let rows = documented();
     let documented = rows.iter().find(|(documented, _)| documented == name);
@@ -186,6 +188,11 @@ async fn check(name: &str, row: Row) {
         documented,
         "docs/tls.md is not as it is; its row should be\n| {name} | {} |\n{seen:#?}",
         told.join(" | ")
+    );
+    let not_offered = COLUMNS.iter().position(|column| *column == "no STARTTLS").unwrap();
+    assert_eq!(
+        refused, told[not_offered],
+        "who refuses STARTTLS might as well not offer it: {outcome:?}"
     );
 }
 
