@@ -12,7 +12,7 @@ use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::{Resolver, tls_session::rustls_error};
+use crate::{Resolver, race::race, tls_session::rustls_error};
 
 /// Makes a connection for each request: each goes to another host, and seldom.
 #[derive(Clone, Debug)]
@@ -61,31 +61,43 @@ impl HttpsClient {
         }
     }
 
+    /// To the address where TLS comes about first: one that swallows packets, or never gets as far as a certificate,
+    /// holds nothing up. A certificate that is not trusted is an answer, and others are not asked for a better one.
     async fn connect(&self, host: &str, port: u16) -> Result<TlsStream<TcpStream>, HttpsError> {
         let name = ServerName::try_from(host.to_owned()).map_err(|error| HttpsError::of(&error))?;
         let found = self.resolver.addresses(host).await.map_err(|error| HttpsError::of(&error))?;
-        let mut last = HttpsError::Failed(format!("{host} has no address"));
-        for address in found.value {
-            let canonical = address.to_canonical();
-            if !self.allow_loopback && (canonical.is_loopback() || canonical.is_unspecified()) {
-                last = HttpsError::Failed(format!("{host} leads to this host"));
-                continue;
-            }
-            let address = SocketAddr::from((address, port));
-            match TcpStream::connect(address).await {
-                Ok(stream) => {
-                    let connector = TlsConnector::from(self.certificates.clone());
-                    return connector
-                        .connect(name, stream)
-                        .await
-                        .map_err(|error| HttpsError::of_handshake(&error));
-                }
-                Err(error) => {
-                    last = HttpsError::Failed(format!("no connection to {address}: {error}"));
+        let none = if found.value.is_empty() { "has no address" } else { "leads to this host" };
+        let addresses = found.value.into_iter().filter(|address| {
+            let address = address.to_canonical();
+            self.allow_loopback || !(address.is_loopback() || address.is_unspecified())
+        });
+        let raced = race(addresses, |address| {
+            let name = name.clone();
+            async move {
+                match self.connect_to((address, port).into(), name).await {
+                    Err(HttpsError::Failed(reason)) => Err(HttpsError::Failed(reason)),
+                    answered => Ok(answered),
                 }
             }
+        })
+        .await;
+        match (raced.winner, raced.fallen.into_iter().next_back()) {
+            (Some((_, answered)), _) => answered,
+            (None, Some((_, last))) => Err(last),
+            (None, None) => Err(HttpsError::Failed(format!("{host} {none}"))),
         }
-        Err(last)
+    }
+
+    async fn connect_to(
+        &self,
+        address: SocketAddr,
+        name: ServerName<'static>,
+    ) -> Result<TlsStream<TcpStream>, HttpsError> {
+        let no_connection =
+            |error| HttpsError::Failed(format!("no connection to {address}: {error}"));
+        let stream = TcpStream::connect(address).await.map_err(no_connection)?;
+        let connector = TlsConnector::from(self.certificates.clone());
+        connector.connect(name, stream).await.map_err(|error| HttpsError::of_handshake(&error))
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a domain's policy says of its exchangers decides, where their own records do not.
 #![cfg(feature = "https")]
 
-use std::sync::LazyLock;
+use std::{net::Ipv6Addr, sync::LazyLock, time::Duration};
 
 use crate::support::policy_server::{Page, PolicyServer};
 use crate::support::{
@@ -13,6 +13,7 @@ use hedwig_envelope::Outcome;
 use hedwig_lab::Delegation;
 use hedwig_mx::{HttpsFetcher, HttpsOptions, MtaSts, Mx, MxOptions, Resolver};
 use hickory_resolver::proto::rr::RecordType;
+use tokio::net::TcpListener;
 
 /// The authority that everybody knows, and one that nobody knows.
 static AUTHORITY: LazyLock<Authority> = LazyLock::new(Authority::new);
@@ -188,6 +189,41 @@ async fn a_server_that_never_answers_costs_its_time_limit() {
     let (verdict, ()) = tokio::join!(lab.verdict(), time_runs_out);
     assert_eq!(verdict, DONE);
     assert_eq!(lab.web.requests().len(), 1);
+}
+
+/// What an address of the policy's web server does that is asked before the good one.
+#[derive(Clone, Copy, Debug)]
+enum BadAddress {
+    /// Nothing comes back, as where packets are swallowed.
+    Silent,
+    /// It hangs up on the handshake.
+    HangsUp,
+}
+
+#[tokio::test]
+async fn an_address_of_the_web_server_that_is_of_no_use_holds_nothing_up() {
+    for bad in [BadAddress::Silent, BadAddress::HangsUp] {
+        // Were the first address waited for, this test would not end today.
+        let patient = |https: &mut HttpsOptions| https.time_max = Duration::from_secs(DAY);
+        let lab = Lab::with(shown("wrong"), patient).await;
+        let port = lab.web.address.port();
+        let listener = TcpListener::bind((Ipv6Addr::LOCALHOST, port)).await.unwrap();
+        let served = tokio::spawn(async move {
+            let mut kept = Vec::new();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                if matches!(bad, BadAddress::Silent) {
+                    kept.push(stream);
+                }
+            }
+        });
+        lab.dns.address_of("mta-sts.example.com", Ipv6Addr::LOCALHOST).await;
+        lab.tell("1").await;
+        lab.web.show(Page::policy("enforce", "mx.example.com", DAY));
+        assert_eq!(lab.verdict().await, UNTRUSTED, "{bad:?}");
+        assert_eq!(lab.web.requests().len(), 1, "{bad:?}");
+        served.abort();
+    }
 }
 
 #[tokio::test]
