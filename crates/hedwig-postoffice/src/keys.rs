@@ -12,8 +12,8 @@ use tokio::{
 /// How often the directory is looked at.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// Reads the keys again whenever their directory has changed, at once when `told`, until the stop. Keys that cannot be
-/// read leave the ones before in use, and a warning in the log.
+/// Reads the keys again whenever their directory has changed, and at once when `told`, changed or not, until the stop.
+/// Keys that cannot be read leave the ones before in use, and a warning in the log; they are tried again.
 ///
 /// # Errors
 /// When a reading panics.
@@ -26,14 +26,15 @@ pub(crate) async fn keep_current(
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tokio::pin!(stop);
     loop {
-        tokio::select! {
+        let is_told = tokio::select! {
             biased;
             () = &mut stop => return Ok(()),
-            _ = told.recv() => {}
-            _ = ticks.tick() => {}
-        }
+            _ = told.recv() => true,
+            _ = ticks.tick() => false,
+        };
         let read = spawn_blocking(move || {
-            let result = directory.refresh();
+            let result =
+                if is_told { directory.reload().map(|()| true) } else { directory.refresh() };
             (directory, result)
         });
         let (back, result) = read.await?;

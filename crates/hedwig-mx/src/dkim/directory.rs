@@ -38,7 +38,10 @@ impl From<Keys> for KeyRing {
 pub struct KeyDirectory {
     path: PathBuf,
     ring: KeyRing,
+    /// Of what was read; what could not be read leaves none.
     stamps: Vec<Stamp>,
+    /// Why the last reading came to nothing.
+    mistake: Option<String>,
 }
 
 /// A file or a directory, and what tells one version of it from another: its time and its length.
@@ -54,7 +57,7 @@ impl KeyDirectory {
         // Before the first reading: a change in between is then seen the next time.
         let stamps = stamps(&path);
         let ring = KeyRing::from(Keys::load(&path)?);
-        Ok(Self { path, ring, stamps })
+        Ok(Self { path, ring, stamps, mistake: None })
     }
 
     /// The keys, which change with the directory.
@@ -63,19 +66,35 @@ impl KeyDirectory {
         self.ring.clone()
     }
 
-    /// Reads the keys again, if something in the directory has changed since the last time; whether that was so.
-    /// It waits for the disk.
+    /// Reads the keys again, if something in the directory has changed since the last time, or they could not be read
+    /// then: permissions are mended without a trace in what is looked at. Whether they were read. It waits for the disk.
     ///
     /// # Errors
-    /// As [`Keys::load`], once for each change. Then the keys that were read before stay in use.
+    /// As [`Keys::load`], once for each mistake. Then the keys that were read before stay in use.
     pub fn refresh(&mut self) -> Result<bool, KeyError> {
-        let stamps = stamps(&self.path);
-        if stamps == self.stamps {
+        if self.mistake.is_none() && stamps(&self.path) == self.stamps {
             return Ok(false);
         }
-        self.stamps = stamps;
-        self.ring.replace(Keys::load(&self.path)?);
-        Ok(true)
+        let known = self.mistake.take();
+        match self.reload() {
+            Ok(()) => Ok(true),
+            Err(_) if self.mistake == known => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads the keys again, whether or not something has changed. It waits for the disk.
+    ///
+    /// # Errors
+    /// As [`Keys::load`]. Then the keys that were read before stay in use.
+    pub fn reload(&mut self) -> Result<(), KeyError> {
+        let stamps = stamps(&self.path);
+        let keys = Keys::load(&self.path).inspect_err(|error| {
+            self.mistake = Some(error.to_string());
+        })?;
+        self.ring.replace(keys);
+        (self.stamps, self.mistake) = (stamps, None);
+        Ok(())
     }
 }
 
@@ -135,6 +154,27 @@ mod tests {
         fs::write(path("broken"), "hunter2").unwrap();
         assert!(keys.refresh().unwrap_err().to_string().contains("broken.pem"));
         assert!(!keys.refresh().unwrap(), "one mistake is told once");
+        assert!(keys.reload().is_err(), "but to whoever asks");
         assert_eq!(selectors(), ["new"]);
+        fs::remove_file(path("broken")).unwrap();
+        assert!(keys.refresh().unwrap());
+    }
+
+    #[test]
+    fn a_key_that_could_not_be_read_is_read_once_it_can_be() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("example.org/a.pem");
+        fs::create_dir(directory.path().join("example.org")).unwrap();
+        let mut keys = KeyDirectory::open(directory.path()).unwrap();
+        let good = generate(KeyKind::Ed25519, "example.org", "a").unwrap();
+        fs::write(&path, "x".repeat(good.pem().len())).unwrap();
+        let time = fs::metadata(&path).unwrap().modified().unwrap();
+        assert!(keys.refresh().is_err());
+        // Mended with nothing to see, as permissions are, which root does not need.
+        fs::write(&path, good.pem()).unwrap();
+        fs::File::options().append(true).open(&path).unwrap().set_modified(time).unwrap();
+        assert!(keys.refresh().unwrap());
+        assert_eq!(keys.ring().current().iter().count(), 1);
+        assert!(!keys.refresh().unwrap());
     }
 }
