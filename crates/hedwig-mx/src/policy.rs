@@ -139,7 +139,10 @@ impl Deliverer {
         told: String,
     ) -> Result<Chosen, Box<Forbidden>> {
         let mut chosen = self.with_dane(way, level, told).await?;
-        if !matches!(chosen.tls, TlsPolicy::Dane(_)) {
+        if wishes.optional {
+            // What is left is the operator's word, which takes TLSA records for its own.
+            chosen.told = format!("{}; TLS-Required: No", chosen.told);
+        } else if !matches!(chosen.tls, TlsPolicy::Dane(_)) {
             chosen = self.with_sts(way, wishes, chosen).await?;
         }
         if wishes.required {

@@ -35,11 +35,12 @@ impl TlsPolicy {
         matches!(self, Self::Never | Self::Opportunistic | Self::Heard { encrypted: false, .. })
     }
 
-    /// The name to ask the server for.
+    /// The name to ask the server for. An address literal has brackets in mail, and none in a certificate.
     pub(crate) fn server_name<'a>(&'a self, host: &'a str) -> &'a str {
+        let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         match self {
             Self::Dane(dane) => dane.server_name(),
-            _ => host,
+            _ => address.unwrap_or(host),
         }
     }
 

@@ -167,6 +167,11 @@ async fn a_certificate_is_verified_where_that_is_asked_for() {
     assert_eq!(short(&outcome), "done 2.0.0", "{outcome:?}");
     assert!(server.taken()[0].encrypted);
 
+    let (server, mx, _dns) = lab(AUTHORITY.issue("127.0.0.1").tls(), TlsLevel::Verified).await;
+    let [outcome] = deliver(&mx, ["bob@[127.0.0.1]"]).await;
+    assert_eq!(short(&outcome), "done 2.0.0", "a certificate for an address: {outcome:?}");
+    assert!(server.taken()[0].encrypted);
+
     for shown in [AUTHORITY.issue("mx.example.net").tls(), stranger()] {
         let (server, mx, _dns) = lab(shown, TlsLevel::Verified).await;
         let [outcome] = deliver(&mx, ["bob@example.com"]).await;

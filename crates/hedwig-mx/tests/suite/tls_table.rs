@@ -163,6 +163,8 @@ rows! {
     tls_required_no, "`TLS-Required: No`, MTA-STS enforce": Row { optional: true, sts: ENFORCE, ..ROW };
     tls_required_no_dane, "`TLS-Required: No`, DANE-EE 3 1 1 of another key":
         Row { optional: true, tlsa: Some(Tlsa::EeOfAnother), ..SIGNED };
+    tls_required_no_verified, "`TLS-Required: No`, verified, MTA-STS enforce, names another host":
+        Row { level: TlsLevel::Verified, optional: true, sts: Some(Sts::Mode("enforce", "mx.example.net")), ..ROW };
 }
 
 /// The rows of the document: a name, and a cell for each column.
