@@ -124,12 +124,18 @@ impl<S: MailService> TlsReporter<S> {
     async fn report_each_day(&self) {
         let delay = Duration::from_secs(fastrand::u64(..=self.times.delay_max.as_secs()));
         let (mut wait, mut not_before) = (self.times.retry, i64::MIN);
+        let mut newest = None;
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
             let mut days = self.counts.ended();
             days.retain(|day| self.since(*day) >= delay);
+            // What an earlier day still waits for says nothing of a new one, whose reports may go elsewhere.
+            if days.last() > newest.as_ref() {
+                newest = days.last().copied();
+                (wait, not_before) = (self.times.retry, i64::MIN);
+            }
             if days.is_empty() || self.now() < not_before {
                 continue;
             }

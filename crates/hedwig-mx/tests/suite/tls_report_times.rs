@@ -29,19 +29,30 @@ fn clock() -> Clock {
 /// How long after midnight the reporter gives mails to a queue, until so long after it. The queue takes none before
 /// this time.
 async fn reports(times: TlsReportTimes, takes_from: Duration, until: Duration) -> Vec<Duration> {
+    reports_of(times, None, takes_from, until).await
+}
+
+/// The same, with another session so long after midnight.
+async fn reports_of(
+    times: TlsReportTimes,
+    another: Option<Duration>,
+    takes_from: Duration,
+    until: Duration,
+) -> Vec<Duration> {
     let dns = Dns::start().await.unwrap();
     dns.txt("_smtp._tls.example.com", "v=TLSRPTv1; rua=mailto:tls@example.com").await;
     let resolver = Resolver::with_server(dns.address()).unwrap();
     let midnight = Instant::now() + TICK;
     let counts = Arc::new(TlsCounts::new(clock(), TlsCountLimits::default()));
-    counts.observe(&TlsSession {
+    let session = TlsSession {
         domain: "example.com",
         policy: SessionPolicy::Absent,
         host: "mx.example.com",
         address: None,
         source: None,
         failure: None,
-    });
+    };
+    counts.observe(&session);
     let given = Arc::<Mutex<Vec<Duration>>>::default();
     let taken = given.clone();
     let queue = tower::service_fn(move |mail: Mail| {
@@ -65,8 +76,15 @@ async fn reports(times: TlsReportTimes, takes_from: Duration, until: Duration) -
         from: "noreply@sender.example".parse().unwrap(),
     };
     let queue = queue.boxed_mail_service();
+    let observed = counts.clone();
     let reporter = TlsReporter::new(counts, resolver, poster, queue, reporting, times);
-    reporter.run(sleep(TICK + until)).await;
+    let another = async {
+        if let Some(time) = another {
+            sleep(TICK + time).await;
+            observed.observe(&session);
+        }
+    };
+    tokio::join!(reporter.run(sleep(TICK + until)), another);
     given.lock().unwrap().clone()
 }
 
@@ -91,6 +109,14 @@ async fn what_is_not_taken_is_tried_again_ever_later_until_it_is_given_up() {
 async fn what_is_taken_at_last_is_not_sent_again() {
     let times = TlsReportTimes { delay_max: Duration::ZERO, ..TlsReportTimes::default() };
     assert_at(&reports(times, HOUR * 2, HOUR * 72).await, &[0, 1, 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_day_is_reported_at_its_time_and_the_waiting_begins_anew() {
+    let times = TlsReportTimes { delay_max: Duration::ZERO, ..TlsReportTimes::default() };
+    let given = reports_of(times, Some(HOUR * 12), HOUR * 1000, HOUR * 96).await;
+    // Of the first day, and from the 24th hour on of the second as well; the first is given up at the 28th.
+    assert_at(&given, &[0, 1, 3, 7, 15, 24, 24, 25, 25, 27, 27, 28, 28, 36, 52]);
 }
 
 #[tokio::test(start_paused = true)]
