@@ -11,7 +11,7 @@ use crate::common::{
     life::{Life, letter},
     outcome,
     promise::{check, check_counted},
-    states,
+    states, with_wishes,
 };
 use hedwig_envelope::{Refusal, RefusalKind, State};
 use hedwig_spool::{
@@ -373,7 +373,7 @@ async fn the_log_stays_short_and_one_survivor_is_carried_along() {
     let seconds = Arc::new(AtomicI64::new(0));
     let disk = SimulatedDisk::new();
     let spool = Spool::on_disk(Arc::new(disk.clone()), None, life.options(&seconds)).unwrap();
-    let survivor = letter(0, 2500);
+    let survivor = with_wishes(letter(0, 2500));
     spool.commit(survivor.clone()).await.unwrap();
     let lease = claim_one(&spool, at(0)).await;
     let busy = vec![outcome(450, "Busy")];

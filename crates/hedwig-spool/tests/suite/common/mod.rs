@@ -8,8 +8,8 @@ pub(crate) mod running;
 use std::time::Duration;
 
 use hedwig_envelope::{
-    Address, Content, Envelope, Mail, MailId, Origin, Outcome, Reply, ReversePath, State, Status,
-    Timestamp,
+    Address, Content, Envelope, Mail, MailId, Notify, Origin, Outcome, Reply, Ret, ReversePath,
+    State, Status, Timestamp,
 };
 use hedwig_spool::{Claim, Clock, Lease, Spool, SpoolOptions};
 
@@ -39,6 +39,18 @@ pub(crate) fn mail(number: u128, recipients: &[&str]) -> Mail {
         content: Content::with_added("Received: by here\r\n".into(), text.into()),
         origin: Origin::local(at(0)),
     }
+}
+
+/// The mail with all that a sender may wish for.
+pub(crate) fn with_wishes(mut mail: Mail) -> Mail {
+    let parameters = &mut mail.envelope.parameters;
+    (parameters.ret, parameters.require_tls) = (Some(Ret::Hdrs), true);
+    parameters.envid = Some("QQ314159".into());
+    for recipient in &mut mail.envelope.recipients {
+        recipient.notify = Some(Notify { success: true, failure: true, delay: false });
+        recipient.original = Some("rfc822;someone@else.example".parse().unwrap());
+    }
+    mail
 }
 
 pub(crate) fn with_key(mut mail: Mail, key: &str) -> Mail {
