@@ -31,7 +31,7 @@ impl Session {
         now: Instant,
     ) -> Result<(), NotReady> {
         self.check_ready()?;
-        self.last_progress = now;
+        self.begin_step(now);
         let (offered, binding) = (&self.capabilities.auth, self.binding);
         let strongest = Responder::strongest(offered, credentials, nonce, binding);
         let Some(mut responder) = strongest else {

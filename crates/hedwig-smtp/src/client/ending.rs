@@ -1,11 +1,11 @@
 //! How a session ends, and how long it waits before it does.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hedwig_envelope::{Answer, Outcome, Reply, Status};
 
 use super::{
-    Cause, Event, Failure, Phase, Session, Unfinished,
+    Cause, Event, Failure, Phase, Session, TimeLimits, Unfinished,
     session::{Expected, State},
     transaction::Transaction,
 };
@@ -67,10 +67,28 @@ impl Session {
         }
     }
 
-    pub(super) fn time_limit(&self) -> Option<Duration> {
+    /// Counts the time of what comes next from now on.
+    pub(super) fn begin_step(&mut self, now: Instant) {
+        self.last_progress = now;
+        self.step_begin = now;
+        self.step_transmitted = self.transmitted;
+    }
+
+    pub(super) fn is_sending(&self) -> bool {
+        self.transmitted < self.outbox.pushed()
+    }
+
+    /// Until when the server may say nothing whole and take nothing, or take what is sent too slowly.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let limit = self.time_limit()?;
+        let bytes = self.outbox.pushed().saturating_sub(self.step_transmitted);
+        let slowest = Duration::from_secs(bytes / TimeLimits::SENT_BYTES_PER_SECOND_MIN);
+        Some(self.last_progress.min(self.step_begin + slowest) + limit)
+    }
+
+    fn time_limit(&self) -> Option<Duration> {
         let limits = &self.options.time_limits;
-        let is_sending = self.transmitted < self.outbox.pushed();
-        if is_sending && self.transaction.as_ref().is_some_and(Transaction::sends_content) {
+        if self.is_sending() && self.transaction.as_ref().is_some_and(Transaction::sends_content) {
             return Some(limits.data_block);
         }
         Some(match self.phase() {

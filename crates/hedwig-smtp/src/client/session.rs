@@ -40,7 +40,12 @@ pub struct Session {
     pub(super) needs_reset: bool,
     pub(super) is_out_of_step: bool,
     pub(super) events: VecDeque<Event>,
+    /// When the server last took an octet, or the last step began.
     pub(super) last_progress: Instant,
+    /// When the last command was begun, or the last reply was whole, or all that was to be said then was sent.
+    pub(super) step_begin: Instant,
+    /// How much had been written then.
+    pub(super) step_transmitted: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +107,8 @@ impl Session {
             is_out_of_step: false,
             events: VecDeque::new(),
             last_progress: now,
+            step_begin: now,
+            step_transmitted: 0,
         };
         tls.into_iter()
             .for_each(|tls| session.note(format_args!("TLS from the first byte: {tls}")));
@@ -158,7 +165,7 @@ impl Session {
                 self.events.push_back(Event::Sent(outcomes));
             }
             Ok(plan) => {
-                self.last_progress = now;
+                self.begin_step(now);
                 if std::mem::take(&mut self.needs_reset) {
                     self.say(&Command::Rset, Expected::Reset { is_asked: false });
                 }
@@ -176,7 +183,7 @@ impl Session {
     /// When the session is not ready, or has another command under way.
     pub fn start_tls(&mut self, now: Instant) -> Result<(), NotReady> {
         self.check_ready()?;
-        self.last_progress = now;
+        self.begin_step(now);
         self.say(&Command::StartTls, Expected::StartTls);
         Ok(())
     }
@@ -197,7 +204,7 @@ impl Session {
         }
         self.capabilities = Capabilities::default();
         self.state = State::Greeting;
-        self.last_progress = now;
+        self.begin_step(now);
         self.say(&self.hello.clone(), Expected::Ehlo);
         Ok(())
     }
@@ -213,7 +220,7 @@ impl Session {
     /// When the session is not ready, or has another command under way.
     pub fn reset(&mut self, now: Instant) -> Result<(), NotReady> {
         self.check_ready()?;
-        self.last_progress = now;
+        self.begin_step(now);
         self.needs_reset = false;
         self.say(&Command::Rset, Expected::Reset { is_asked: true });
         Ok(())
@@ -225,7 +232,7 @@ impl Session {
     /// When the session is not ready, or has another command under way.
     pub fn quit(&mut self, now: Instant) -> Result<(), NotReady> {
         self.check_ready()?;
-        self.last_progress = now;
+        self.begin_step(now);
         self.say(&Command::Quit, Expected::Quit);
         Ok(())
     }
@@ -239,6 +246,9 @@ impl Session {
     pub fn transmitted(&mut self, bytes: usize, now: Instant) {
         self.transmitted += bytes as u64;
         self.last_progress = now;
+        if !self.is_sending() {
+            self.begin_step(now);
+        }
     }
 
     /// The next piece that is to be sent, not copied when it is large.
@@ -266,9 +276,6 @@ impl crate::Session for Session {
     type Event = Event;
 
     fn receive(&mut self, input: &mut BytesMut, now: Instant) {
-        if !input.is_empty() {
-            self.last_progress = now;
-        }
         loop {
             match self.state {
                 State::Closed => return input.clear(),
@@ -279,7 +286,11 @@ impl crate::Session for Session {
                     return self.fail(Cause::Protocol(ReplyError::ClearTextBeforeTls));
                 }
                 State::Greeting | State::Ready => match self.replies.read(input) {
-                    Ok(Some(reply)) => self.take_reply(reply),
+                    Ok(Some(reply)) => {
+                        // Only now: a reply that drips octet by octet, or line by line, wins no time.
+                        self.begin_step(now);
+                        self.take_reply(reply);
+                    }
                     Ok(None) => return,
                     Err(error) => self.fail(Cause::Protocol(error)),
                 },
@@ -307,7 +318,7 @@ impl crate::Session for Session {
     fn poll_timeout(&self) -> Option<Instant> {
         match self.state {
             State::Closed => None,
-            _ => self.time_limit().map(|limit| self.last_progress + limit),
+            _ => self.deadline(),
         }
     }
 

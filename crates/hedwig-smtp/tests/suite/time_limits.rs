@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use crate::support::{content, envelope};
+use hedwig_envelope::Outcome;
 use hedwig_smtp::{
     ClientOptions,
     client::{Connection, ConnectionError, Phase},
 };
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, duplex},
-    time::Instant,
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream, duplex},
+    time::{Instant, sleep, timeout},
 };
 
 /// A server that says each of these after it has read a line that begins with the word before.
@@ -100,10 +101,105 @@ async fn each_command_has_a_limit_of_its_own() {
     assert_eq!(begin.elapsed().as_secs(), 300);
 }
 
+/// A server that takes a mail, its content by so many octets every so often.
+async fn greet_slow_reader(bytes: usize, every: Duration) -> Connection {
+    let (ours, mut theirs) = duplex(4096);
+    tokio::spawn(async move {
+        theirs.write_all(b"220 mx.example\r\n").await.unwrap();
+        for (_, reply) in UNTIL_CONTENT {
+            let _ = theirs.read(&mut [0; 4096]).await.unwrap();
+            theirs.write_all(reply.as_bytes()).await.unwrap();
+        }
+        let mut tail = Vec::new();
+        while !tail.ends_with(b"\r\n.\r\n") {
+            let mut piece = vec![0; bytes];
+            let read = theirs.read(&mut piece).await.unwrap();
+            if read == 0 {
+                return;
+            }
+            tail.extend_from_slice(&piece[..read]);
+            tail.drain(..tail.len().saturating_sub(5));
+            sleep(every).await;
+        }
+        theirs.write_all(b"250 taken\r\n").await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    Connection::greet(ours, ClientOptions::default()).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_takes_the_content_octet_by_octet_is_left() {
+    let mut connection = greet_slow_reader(1, Duration::from_secs(179)).await;
+    let begin = Instant::now();
+    let large = content(&"x".repeat(100_000));
+    let error = connection.send(&envelope(&["b@example.net"]), &large).await.unwrap_err();
+    assert!(matches!(error.error, ConnectionError::TimedOut { phase: Phase::Content }), "{error}");
+    // Three minutes, and what so much takes at 256 octets a second.
+    assert_eq!(begin.elapsed().as_secs(), 180 + 390);
+    assert!(!error.ambiguous);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_of_2400_bits_a_second_carries_a_large_mail() {
+    let mut connection = greet_slow_reader(300, Duration::from_secs(1)).await;
+    let large = content(&"x".repeat(1_000_000));
+    let outcomes = connection.send(&envelope(&["b@example.net"]), &large).await.unwrap();
+    assert!(matches!(outcomes[..], [Outcome::Done(_)]), "{outcomes:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_that_drips_counts_when_it_is_whole() {
+    for (reply, piece) in [("250 ok\r\n", 1), ("250-one\r\n250-two\r\n250 ok\r\n", 9)] {
+        for (answered, phase, minutes) in
+            [(1, Phase::Mail, 5), (2, Phase::Recipient, 5), (4, Phase::Content, 10)]
+        {
+            let (ours, mut theirs) = duplex(4096);
+            tokio::spawn(async move {
+                theirs.write_all(b"220 mx.example\r\n").await.unwrap();
+                for (_, reply) in &UNTIL_CONTENT[..answered] {
+                    let _ = theirs.read(&mut [0; 4096]).await.unwrap();
+                    theirs.write_all(reply.as_bytes()).await.unwrap();
+                }
+                for drop in reply.as_bytes().chunks(piece) {
+                    sleep(Duration::from_secs(minutes * 60 - 1)).await;
+                    let _ = theirs.write_all(drop).await;
+                }
+                std::future::pending::<()>().await;
+            });
+            let mut connection = Connection::greet(ours, ClientOptions::default()).await.unwrap();
+            let begin = Instant::now();
+            let sent = connection.send(&envelope(&["b@example.net"]), &content("x\r\n")).await;
+            let error = sent.unwrap_err();
+            assert!(
+                matches!(&error.error, ConnectionError::TimedOut { phase: p } if *p == phase),
+                "{error}"
+            );
+            assert_eq!(begin.elapsed().as_secs(), minutes * 60, "{phase} in {piece}");
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn quit_waits_a_little_only() {
     let connection = greet(&[("EHLO", "250 mx.example\r\n")]).await.unwrap();
     let begin = Instant::now();
     connection.quit().await;
+    assert_eq!(begin.elapsed(), Duration::from_secs(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn quit_waits_no_longer_for_a_reply_that_drips() {
+    let (ours, mut theirs) = duplex(4096);
+    tokio::spawn(async move {
+        theirs.write_all(b"220 mx.example\r\n").await.unwrap();
+        let _ = theirs.read(&mut [0; 4096]).await.unwrap();
+        theirs.write_all(b"250 mx.example\r\n").await.unwrap();
+        while theirs.write_all(b"2").await.is_ok() {
+            sleep(Duration::from_secs(4)).await;
+        }
+    });
+    let connection = Connection::greet(ours, ClientOptions::default()).await.unwrap();
+    let begin = Instant::now();
+    timeout(Duration::from_secs(60), connection.quit()).await.unwrap();
     assert_eq!(begin.elapsed(), Duration::from_secs(5));
 }
