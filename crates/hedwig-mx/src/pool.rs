@@ -167,7 +167,10 @@ async fn reap(pool: Weak<Pool>, time_max: Duration) {
         let Some(pool) = pool.upgrade() else { return };
         let (expired, look_again) = pool.expire();
         drop(pool);
-        join_all(expired.into_iter().map(Connection::quit)).await;
+        // Not waited for: whoever is slow to say goodbye would hold up the others' end.
+        for connection in expired {
+            tokio::spawn(connection.quit());
+        }
         next = look_again;
     }
 }

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use crate::support::{Dns, Manners, Server, deliver, loopback, mx, options, short};
+use crate::support::{
+    Dns, Manners, Server,
+    acts::{Act, At},
+    deliver, loopback, mx, options, short,
+};
 use hedwig_mx::MxOptions;
 
 async fn lab(
@@ -87,9 +91,7 @@ async fn a_waiting_connection_is_closed_in_time() {
         lab(Manners::default(), |options| options.idle_time_max = Duration::from_secs(30)).await;
     assert_eq!(short(&deliver(&mx, ["bob@example.com"]).await[0]), "done 2.0.0");
     assert_eq!(mx.idle_connections(), 1);
-    tokio::time::pause();
-    tokio::time::sleep(Duration::from_secs(31)).await;
-    tokio::time::resume();
+    pass(Duration::from_secs(31)).await;
     assert_eq!(mx.idle_connections(), 0);
     assert_eq!(short(&deliver(&mx, ["bob@example.com"]).await[0]), "done 2.0.0");
     assert_eq!(server.connections(), 2);
@@ -101,6 +103,32 @@ async fn closing_says_quit() {
     assert_eq!(short(&deliver(&mx, ["bob@example.com"]).await[0]), "done 2.0.0");
     mx.close().await;
     assert_eq!((mx.idle_connections(), server.commands("QUIT")), (0, 1));
+}
+
+#[tokio::test]
+async fn who_is_slow_to_say_goodbye_holds_up_nobody_else() {
+    let silent_in_the_end = Manners::at(At::Quit, Act::Ignore);
+    let (_server, mx, dns) = lab(silent_in_the_end, |options| {
+        options.idle_time_max = Duration::from_secs(30);
+        options.time_limits.quit = Duration::from_secs(60 * 60);
+    })
+    .await;
+    dns.mail_domain("example.net", loopback(1)).await;
+    assert_eq!(short(&deliver(&mx, ["bob@example.com"]).await[0]), "done 2.0.0");
+    pass(Duration::from_secs(10)).await;
+    assert_eq!(short(&deliver(&mx, ["bob@example.net"]).await[0]), "done 2.0.0");
+    assert_eq!(mx.idle_connections(), 2);
+    pass(Duration::from_secs(21)).await;
+    assert_eq!(mx.idle_connections(), 1);
+    pass(Duration::from_secs(10)).await;
+    assert_eq!(mx.idle_connections(), 0);
+}
+
+/// Lets time pass step by step, so that what falls due within it happens.
+async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::sleep(time).await;
+    tokio::time::resume();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -201,15 +201,21 @@ impl Connection {
         }
     }
 
-    /// Says QUIT, waits a little for the reply, and closes. A transcript ends before it.
+    /// Says QUIT, waits a little for the reply, and closes, all within [`TimeLimits::quit`](super::TimeLimits::quit).
+    /// A transcript ends before it.
     pub async fn quit(mut self) {
         // It belongs to no mail.
         self.record(None);
-        if self.session.quit(now()).is_ok() {
-            // Whatever the reply, or none: this is the end.
-            let _ = self.next_event().await;
-        }
-        let _ = self.wire.stream.shutdown().await;
+        let time_max = self.session.options.time_limits.quit;
+        let goodbye = async {
+            if self.session.quit(now()).is_ok() {
+                // Whatever the reply, or none: this is the end.
+                let _ = self.next_event().await;
+            }
+            self.wire.stream.shutdown().await
+        };
+        // A server that takes nothing any more is not waited for either.
+        let _ = timeout(time_max, goodbye).await;
     }
 
     async fn next_event(&mut self) -> Event {

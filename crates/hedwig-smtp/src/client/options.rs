@@ -55,7 +55,7 @@ pub struct TimeLimits {
     pub data_block: Duration,
     /// For the reply to the content (§4.5.3.2.6). A shorter time makes more second copies.
     pub data_termination: Duration,
-    /// For the reply to QUIT, which nothing depends on.
+    /// For the reply to QUIT and the end of the connection, which nothing depends on.
     pub quit: Duration,
 }
 

@@ -1,6 +1,11 @@
 //! What happens when the other side is silent, in virtual time (RFC 5321 §4.5.3.2).
 
-use std::time::Duration;
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use crate::support::{content, envelope};
 use hedwig_envelope::Outcome;
@@ -9,7 +14,10 @@ use hedwig_smtp::{
     client::{Connection, ConnectionError, Phase},
 };
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream, duplex},
+    io::{
+        AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader,
+        DuplexStream, ReadBuf, duplex,
+    },
     time::{Instant, sleep, timeout},
 };
 
@@ -202,4 +210,47 @@ async fn quit_waits_no_longer_for_a_reply_that_drips() {
     let begin = Instant::now();
     timeout(Duration::from_secs(60), connection.quit()).await.unwrap();
     assert_eq!(begin.elapsed(), Duration::from_secs(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn quit_waits_no_longer_for_a_stream_that_does_not_close() {
+    let (ours, mut theirs) = duplex(4096);
+    theirs.write_all(b"220 mx.example\r\n").await.unwrap();
+    let greeted = Connection::greet(NeverShut(ours), ClientOptions::default());
+    tokio::spawn(act(theirs, &[("EHLO", "250 mx.example\r\n"), ("QUIT", "221 bye\r\n")]));
+    let connection = greeted.await.unwrap();
+    let begin = Instant::now();
+    timeout(Duration::from_secs(60), connection.quit()).await.unwrap();
+    assert_eq!(begin.elapsed(), Duration::from_secs(5));
+}
+
+/// A stream whose peer takes nothing at its end, as TLS with a full window does.
+struct NeverShut(DuplexStream);
+
+impl AsyncRead for NeverShut {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for NeverShut {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
 }

@@ -19,6 +19,7 @@ pub(crate) enum At {
     Content,
     /// The final dot.
     Dot,
+    Quit,
 }
 
 /// What it does there. Bytes go out as they are, so they have their own line ends.
@@ -36,6 +37,8 @@ pub(crate) enum Act {
     Close,
     /// Says nothing any more, until the client has had enough. No client waits as long in fact: the clock is turned.
     Stall,
+    /// Says nothing any more, and leaves the clock alone.
+    Ignore,
     /// Is slow with the usual reply.
     Late(Duration),
     /// Keeps its replies from here on to itself, up to the one to DATA.

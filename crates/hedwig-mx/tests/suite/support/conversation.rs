@@ -92,7 +92,7 @@ impl Session {
                 "DATA" if recipients.is_empty() => self.say("554 5.5.1 no recipients").await?,
                 "DATA" => self.data(&sender, &recipients).await?,
                 "STARTTLS" => self.start_tls().await?,
-                "QUIT" => return self.say("221 2.0.0 bye").await,
+                "QUIT" => return self.answer(At::Quit, "221 2.0.0 bye").await,
                 _ => self.say("502 5.5.1 what?").await?,
             }
         }
@@ -229,6 +229,7 @@ impl Session {
             },
             Act::Close => Err(io::ErrorKind::BrokenPipe.into()),
             Act::Stall => self.stall().await,
+            Act::Ignore => std::future::pending().await,
             Act::Late(time) => {
                 pass(time).await;
                 Ok(false)
