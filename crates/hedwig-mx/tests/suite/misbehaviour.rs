@@ -152,6 +152,15 @@ async fn a_reply_before_its_command_never_counts_as_a_success() {
                 passed_on: NEITHER,
             },
             Row {
+                name: "one reply too many to MAIL, when the content went along",
+                manners: Manners {
+                    hello: Some("250-server.example\r\n250-PIPELINING\r\n250 CHUNKING".into()),
+                    ..refused_after(At::Mail, Act::say_first("250 in advance"))
+                },
+                alone: ["deferred 4.5.0, ambiguous"; 2],
+                passed_on: NEITHER,
+            },
+            Row {
                 name: "a bare LF makes two replies of one",
                 manners: refused_after(At::Recipient, Act::Say(b"250 one\n250 two\r\n".to_vec())),
                 alone: NONSENSE,

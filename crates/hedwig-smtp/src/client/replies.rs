@@ -16,10 +16,11 @@ impl Session {
             transcript.received(&reply, is_authentication);
         }
         let Some(expected) = self.expected.pop_front() else {
-            let cause = match reply.code() {
-                421 => Cause::SaidGoodbye(reply),
-                _ => Cause::Protocol(ReplyError::Unexpected(reply)),
-            };
+            if reply.code() == 421 {
+                return self.fail(Cause::SaidGoodbye(reply));
+            }
+            let cause = Cause::Protocol(ReplyError::Unexpected(reply));
+            self.doubt_success(&cause);
             return self.fail(cause);
         };
         // RFC 5321 §3.8: 421 may be the reply to anything, and nothing follows it.
@@ -45,6 +46,18 @@ impl Session {
             }
         }
         self.advance();
+    }
+
+    /// One reply too many: when the caller has not heard yet what became of its mail, each of its replies may have
+    /// been that to the command before, and a success none. Behind a 354 that cannot be.
+    fn doubt_success(&mut self, cause: &Cause) {
+        let doubtful = self.no_reply(Phase::Content, cause, true);
+        for event in self.events.iter_mut().filter(|_| self.went_by_chunks) {
+            let Event::Sent(outcomes) = event else { continue };
+            let successes =
+                outcomes.iter_mut().filter(|outcome| matches!(outcome, Outcome::Done(_)));
+            successes.for_each(|success| success.clone_from(&doubtful));
+        }
     }
 
     fn take_greeting(&mut self, reply: Reply) {

@@ -38,6 +38,8 @@ pub struct Session {
     /// The authentication that is under way.
     pub(super) responder: Option<Responder>,
     pub(super) needs_reset: bool,
+    /// Whether the mail that was sent last went by BDAT: no 354 stood between the commands and its content.
+    pub(super) went_by_chunks: bool,
     pub(super) is_out_of_step: bool,
     pub(super) events: VecDeque<Event>,
     /// When the server last took an octet, or the last step began.
@@ -104,6 +106,7 @@ impl Session {
             binding: None,
             responder: None,
             needs_reset: false,
+            went_by_chunks: false,
             is_out_of_step: false,
             events: VecDeque::new(),
             last_progress: now,
@@ -166,6 +169,7 @@ impl Session {
             }
             Ok(plan) => {
                 self.begin_step(now);
+                self.went_by_chunks = plan.by_chunks;
                 if std::mem::take(&mut self.needs_reset) {
                     self.say(&Command::Rset, Expected::Reset { is_asked: false });
                 }

@@ -17,7 +17,7 @@ pub(crate) enum At {
     Data,
     /// The first line of the content.
     Content,
-    /// The final dot.
+    /// The final dot, or the end of a chunk.
     Dot,
     Quit,
 }

@@ -91,6 +91,7 @@ impl Session {
                 }
                 "DATA" if recipients.is_empty() => self.say("554 5.5.1 no recipients").await?,
                 "DATA" => self.data(&sender, &recipients).await?,
+                "BDAT" => self.chunk(&line).await?,
                 "STARTTLS" => self.start_tls().await?,
                 "QUIT" => return self.answer(At::Quit, "221 2.0.0 bye").await,
                 _ => self.say("502 5.5.1 what?").await?,
@@ -158,6 +159,14 @@ impl Session {
             self.say(&reply).await?;
         }
         Ok(())
+    }
+
+    /// A content of one chunk, which nobody takes.
+    async fn chunk(&mut self, line: &str) -> io::Result<()> {
+        let size = line.split(' ').nth(1).and_then(|size| size.parse().ok()).unwrap();
+        self.stream.read_exact(&mut vec![0; size]).await?;
+        let reply = self.manners.content.clone();
+        self.answer(At::Dot, &reply).await
     }
 
     async fn start_tls(&mut self) -> io::Result<()> {
