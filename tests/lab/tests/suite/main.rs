@@ -10,6 +10,7 @@ mod dependencies;
 mod deploy;
 mod domain;
 mod explanations;
+mod flushed;
 mod front_door_metrics;
 mod front_ends;
 mod fuzz_run;
