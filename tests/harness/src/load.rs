@@ -76,12 +76,14 @@ impl Client {
             Err(error) => error.outcomes,
         };
         let mut submission = Submission { accepted: Vec::new(), not_accepted: Vec::new() };
+        let accepted = outcomes.iter().filter(|o| matches!(o, Outcome::Done(_))).count();
         for (recipient, outcome) in recipients.into_iter().zip(outcomes) {
             let taken = matches!(outcome, Outcome::Done(_));
             let list = if taken { &mut submission.accepted } else { &mut submission.not_accepted };
             list.push(recipient);
         }
         self.note(number, submission);
+        self.evidence.lock().unwrap_or_else(PoisonError::into_inner).accepted += accepted;
     }
 
     fn note(&self, number: u64, submission: Submission) {

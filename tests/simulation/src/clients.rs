@@ -88,6 +88,7 @@ impl Client {
         self.chronicle.note(format_args!("mail {number}: {taken} of {sent} taken, {answer:?}"));
         let mut evidence = self.evidence.lock().unwrap_or_else(PoisonError::into_inner);
         evidence.submissions.insert(number, submission);
+        evidence.accepted += outcomes.iter().filter(|o| matches!(o, Outcome::Done(_))).count();
     }
 }
 

@@ -28,6 +28,11 @@ pub fn number_of(sender: &str) -> Option<MailNumber> {
 pub struct Evidence {
     /// What clients sent, and what they were answered.
     pub submissions: BTreeMap<MailNumber, Submission>,
+    /// How many recipients were answered with success: counted by the clients as the answers came, whatever
+    /// `submissions` says.
+    pub accepted: usize,
+    /// How many mails mailman counted as taken; `None` where a start begins to count anew.
+    pub taken: Option<u64>,
     /// The copies that receiving servers took.
     pub copies: Vec<Copy>,
     /// The reports that reached their senders.
@@ -37,7 +42,7 @@ pub struct Evidence {
     /// Every mail that the postoffice's spool still tells of.
     pub postoffice: Vec<MailStatus>,
     /// Recipients that the postoffice was trying when its power went, once for each time. Its notes of what is under
-    /// way are not flushed, so that it may not know of these attempts.
+    /// way are not flushed, so that it may not know of these attempts. The sender of a mail stands for a report of it.
     pub power_went_during: Vec<(MailNumber, Address)>,
     /// How many damaged places both spools have set aside, on disks that no power cut has torn. One that did
     /// may leave the end of a batch without its beginning: that is set aside, and nobody was promised it.
@@ -71,6 +76,8 @@ pub struct Copy {
 pub struct Report {
     /// The mail that it tells of.
     pub number: MailNumber,
+    /// What its `Message-ID` field says.
+    pub message_id: String,
     /// The recipients that were given up.
     pub failed: Vec<Address>,
 }
@@ -82,6 +89,8 @@ impl Report {
         let text = String::from_utf8_lossy(message);
         let mut failed = Vec::new();
         let mut recipient = None;
+        // Its own is the first: what it returns of the mail comes last.
+        let message_id = text.lines().find_map(|line| line.strip_prefix("Message-ID:"));
         for line in text.lines() {
             if let Some(address) = line.strip_prefix("Final-Recipient: rfc822;") {
                 recipient = address.trim().parse::<Address>().ok();
@@ -89,7 +98,7 @@ impl Report {
                 failed.extend(recipient.take());
             }
         }
-        Self { number, failed }
+        Self { number, message_id: message_id.unwrap_or_default().trim().to_owned(), failed }
     }
 }
 

@@ -130,6 +130,11 @@ impl Host {
         self.life.is_some()
     }
 
+    /// Whether the daemon runs, and could go on: a dead one, and one whose power went, cannot.
+    pub(crate) fn has_power(&self) -> bool {
+        self.life.as_ref().is_some_and(|life| *life.alive.borrow())
+    }
+
     /// How many damaged places its spool has set aside for which no power cut is to blame.
     pub(crate) fn quarantined(&self) -> u64 {
         self.spool().filter(|_| !self.is_torn).map_or(0, Spool::quarantined)

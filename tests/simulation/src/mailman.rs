@@ -20,8 +20,8 @@ use crate::{
 
 pub(crate) const SMTP_PORT: u16 = 25;
 
-/// Starts it: what `hedwig_mailman`'s own `serve` does, with connections in memory.
-pub(crate) fn compose(start: Start, tasks: &mut JoinSet<()>) {
+/// Starts it: what `hedwig_mailman`'s own `serve` does, with connections in memory, and counts on.
+pub(crate) fn compose(start: Start, metrics: &Metrics, tasks: &mut JoinSet<()>) {
     let Start { card, spool, clock } = start;
     let url = format!("http://{}", Node::Postoffice.address(HTTP_PORT));
     let environment = [
@@ -52,9 +52,8 @@ pub(crate) fn compose(start: Start, tasks: &mut JoinSet<()>) {
     })
     .expect("the URL is right");
 
-    let metrics = Metrics::new();
-    let postoffice = handing_over(&configuration, &metrics);
-    let mail = accepting(&configuration, &metrics, postoffice.clone(), spool.clone());
+    let postoffice = handing_over(&configuration, metrics);
+    let mail = accepting(&configuration, metrics, postoffice.clone(), spool.clone());
     let mail = StampLayer(clock).layer(mail);
     let rules = &configuration.listeners[0].rules;
     let mail = ChangeLayer::new(rules.senders.changing()).layer(mail);

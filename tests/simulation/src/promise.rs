@@ -4,20 +4,27 @@
 //! 1. **250 means durable**: whoever was accepted is known to a queue ever after. ([`Breach::Lost`])
 //! 2. **Nothing accepted is ever lost**: each accepted recipient has a copy, its sender has a report, or a
 //!    queue has it still; and what a queue says is so. ([`Breach::SaidDelivered`], [`Breach::SaidFailed`],
-//!    [`Breach::Changed`], [`Breach::Quarantined`])
+//!    [`Breach::Changed`], [`Breach::Quarantined`]) A sender is told once, and the truth: who has a report failed in
+//!    a queue, and for each time that one did there is one report. ([`Breach::ReportedFailed`],
+//!    [`Breach::ReportedAgain`]) The clients' own count of whom they were told is accepted is the sum of the parts, and
+//!    mailman counted no fewer mails. ([`Breach::Miscounted`], [`Breach::NotTaken`])
 //! 3. **The hop is exactly-once**: the postoffice has no mail under two ids. ([`Breach::HopRepeated`])
 //! 4. **One honest exception**: each copy is one that the queue knows to be delivered, or one of an attempt
 //!    that it tells to be ambiguous (RFC 1047). ([`Breach::TooManyCopies`]) Whoever kills the postoffice in the
 //!    middle of an attempt makes it ambiguous, also on a full disk; only after a power cut the mark may be missing.
+//!    Reports are mails, and the same holds for their copies.
+//! 5. **Nothing stays behind**: when all is mended and what an operator holds is released, every queue becomes empty by
+//!    itself. ([`Breach::StillQueued`], [`Breach::HeldByNobody`]) [`unsettled`] tells, [`check`] does not.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use hedwig_envelope::{Address, MailStatus, RecipientStatus, State};
 
-use crate::evidence::{Evidence, MailNumber, number_of};
+pub use crate::account::Account;
+use crate::{
+    account::Fate,
+    evidence::{Evidence, MailNumber, number_of, sender_of},
+};
 
 /// How the promise was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +45,28 @@ pub enum Breach {
     TooManyCopies(MailNumber, Address, Count),
     /// A copy of a mail that nobody has sent.
     OutOfNothing(MailNumber, Address),
+    /// Its sender has a report of it, though no queue says failed or expired.
+    ReportedFailed(MailNumber, Address),
+    /// Its sender has so many different reports of it, more than queues have given it up.
+    ReportedAgain(MailNumber, Address, usize),
+    /// The sum of what became of the recipients is not what the clients counted.
+    Miscounted {
+        /// How many recipients clients were told are accepted, as they counted them.
+        accepted: usize,
+        /// How many the evidence accounts for.
+        sum: usize,
+    },
+    /// Clients were told of more mails that they are taken than mailman counted.
+    NotTaken {
+        /// How many clients were told of.
+        accepted: u64,
+        /// How many mailman counted.
+        taken: u64,
+    },
+    /// Still queued in this state, though all is mended. A report has the number of the mail that it tells of.
+    StillQueued(Option<MailNumber>, Address, State),
+    /// Held, and nobody did it.
+    HeldByNobody(Option<MailNumber>, Address),
 }
 
 impl Breach {
@@ -45,14 +74,17 @@ impl Breach {
     #[must_use]
     pub fn mail(&self) -> Option<MailNumber> {
         match self {
-            Self::Quarantined(_) => None,
+            Self::Quarantined(_) | Self::Miscounted { .. } | Self::NotTaken { .. } => None,
+            Self::StillQueued(number, ..) | Self::HeldByNobody(number, _) => *number,
             Self::Lost(number, _)
             | Self::SaidDelivered(number, _)
             | Self::SaidFailed(number, _)
             | Self::Changed(number, _)
             | Self::HopRepeated(number, _)
             | Self::TooManyCopies(number, _, _)
-            | Self::OutOfNothing(number, _) => Some(*number),
+            | Self::OutOfNothing(number, _)
+            | Self::ReportedFailed(number, _)
+            | Self::ReportedAgain(number, _, _) => Some(*number),
         }
     }
 }
@@ -70,67 +102,6 @@ pub struct Count {
     pub power_went: usize,
 }
 
-/// What became of all accepted recipients. The sum of the parts is the whole.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Account {
-    /// All of them.
-    pub accepted: usize,
-    /// One copy, and known to be delivered.
-    pub delivered_once: usize,
-    /// Delivered, and a copy more for an attempt that is marked ambiguous.
-    pub delivered_again: usize,
-    /// Delivered, and a copy more for an attempt that a power cut ended and took the mark of.
-    pub again_after_power_cut: usize,
-    /// The sender has a report; no server has a copy.
-    pub bounced: usize,
-    /// The sender has a report; a server has a copy of an attempt that is marked ambiguous.
-    pub bounced_though_taken: usize,
-    /// A queue has it still.
-    pub queued: usize,
-}
-
-impl Account {
-    /// The sum of the parts.
-    #[must_use]
-    pub fn sum(&self) -> usize {
-        self.delivered_once
-            + self.delivered_again
-            + self.again_after_power_cut
-            + self.bounced
-            + self.bounced_though_taken
-            + self.queued
-    }
-
-    /// Adds another account to this one.
-    pub fn add(&mut self, other: &Self) {
-        self.accepted += other.accepted;
-        self.delivered_once += other.delivered_once;
-        self.delivered_again += other.delivered_again;
-        self.again_after_power_cut += other.again_after_power_cut;
-        self.bounced += other.bounced;
-        self.bounced_though_taken += other.bounced_though_taken;
-        self.queued += other.queued;
-    }
-}
-
-impl fmt::Display for Account {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (what, count) in [
-            ("accepted recipients", self.accepted),
-            ("delivered once", self.delivered_once),
-            ("delivered again, marked ambiguous", self.delivered_again),
-            ("delivered again, unmarked after a power cut", self.again_after_power_cut),
-            ("bounced, the sender was told", self.bounced),
-            ("bounced, though a server took it; marked ambiguous", self.bounced_though_taken),
-            ("still queued", self.queued),
-            ("sum of these", self.sum()),
-        ] {
-            writeln!(f, "{count:>10}  {what}")?;
-        }
-        Ok(())
-    }
-}
-
 /// Whether the promise was kept.
 ///
 /// # Errors
@@ -138,7 +109,7 @@ impl fmt::Display for Account {
 pub fn check(evidence: &Evidence) -> Result<Account, Vec<Breach>> {
     let records = Records::of(evidence);
     let mut breaches = Vec::new();
-    let mut account = Account::default();
+    let mut account = Account { accepted: evidence.accepted, ..Account::default() };
     if evidence.quarantined > 0 {
         breaches.push(Breach::Quarantined(evidence.quarantined));
     }
@@ -160,7 +131,6 @@ pub fn check(evidence: &Evidence) -> Result<Account, Vec<Breach>> {
     }
     for (number, submission) in &evidence.submissions {
         for recipient in &submission.accepted {
-            account.accepted += 1;
             match records.fate(*number, recipient) {
                 Ok(Some(fate)) => *account.part(fate) += 1,
                 Ok(None) => breaches.push(Breach::Lost(*number, recipient.clone())),
@@ -172,30 +142,34 @@ pub fn check(evidence: &Evidence) -> Result<Account, Vec<Breach>> {
             breaches.extend(records.fate(*number, recipient).err());
         }
     }
+    breaches.extend(records.reported_wrongly());
+    let sum = account.sum();
+    if breaches.is_empty() && sum != account.accepted {
+        breaches.push(Breach::Miscounted { accepted: account.accepted, sum });
+    }
+    let accepted = evidence.submissions.values().filter(|s| !s.accepted.is_empty()).count() as u64;
+    if let Some(taken) = evidence.taken.filter(|taken| *taken < accepted) {
+        breaches.push(Breach::NotTaken { accepted, taken });
+    }
     if breaches.is_empty() { Ok(account) } else { Err(breaches) }
 }
 
-#[derive(Clone, Copy)]
-enum Fate {
-    DeliveredOnce,
-    DeliveredAgain,
-    AgainAfterPowerCut,
-    Bounced,
-    BouncedThoughTaken,
-    Queued,
-}
-
-impl Account {
-    fn part(&mut self, fate: Fate) -> &mut usize {
-        match fate {
-            Fate::DeliveredOnce => &mut self.delivered_once,
-            Fate::DeliveredAgain => &mut self.delivered_again,
-            Fate::AgainAfterPowerCut => &mut self.again_after_power_cut,
-            Fate::Bounced => &mut self.bounced,
-            Fate::BouncedThoughTaken => &mut self.bounced_though_taken,
-            Fate::Queued => &mut self.queued,
+/// Who waits still, reports too, when nothing goes on by itself any more and all is mended. Those may be `held` whom
+/// somebody has held.
+pub fn unsettled(evidence: &Evidence, held: impl Fn(&Address) -> bool) -> Vec<Breach> {
+    let mut breaches = Vec::new();
+    for status in evidence.mailman.iter().chain(&evidence.postoffice) {
+        for recipient in status.recipients.iter().filter(|recipient| !recipient.state.is_final()) {
+            let address = recipient.address.clone();
+            let number = number(status).or_else(|| number_of(address.as_str()));
+            match recipient.state {
+                State::Held if held(&address) => {}
+                State::Held => breaches.push(Breach::HeldByNobody(number, address)),
+                state => breaches.push(Breach::StillQueued(number, address, state)),
+            }
         }
     }
+    breaches
 }
 
 type Key = (MailNumber, Address);
@@ -208,7 +182,10 @@ struct Records<'a> {
     ids: BTreeMap<MailNumber, BTreeSet<String>>,
     copies: BTreeMap<Key, usize>,
     power_went: BTreeMap<Key, usize>,
-    reports: BTreeSet<Key>,
+    /// Which reports tell of a recipient, each by its `Message-ID`.
+    reports: BTreeMap<Key, BTreeSet<&'a str>>,
+    /// The reports in the postoffice, by whom they go to.
+    to_senders: BTreeMap<Key, Vec<&'a RecipientStatus>>,
 }
 
 impl<'a> Records<'a> {
@@ -229,7 +206,19 @@ impl<'a> Records<'a> {
             *records.power_went.entry(key.clone()).or_default() += 1;
         }
         for report in &evidence.reports {
-            records.reports.extend(report.failed.iter().map(|r| (report.number, r.clone())));
+            for recipient in &report.failed {
+                let reports = records.reports.entry((report.number, recipient.clone()));
+                reports.or_default().insert(&report.message_id);
+            }
+            if let Some(key) = to_sender(report.number) {
+                *records.copies.entry(key).or_default() += 1;
+            }
+        }
+        let reports = evidence.postoffice.iter().filter(|status| status.sender.address().is_none());
+        for recipient in reports.flat_map(|status| &status.recipients) {
+            let Some(number) = number_of(recipient.address.as_str()) else { continue };
+            let key = (number, recipient.address.clone());
+            records.to_senders.entry(key).or_default().push(recipient);
         }
         records
     }
@@ -249,10 +238,8 @@ impl<'a> Records<'a> {
         if count.delivered > 0 && count.copies == 0 {
             return Err(Breach::SaidDelivered(number, recipient.clone()));
         }
-        let given_up =
-            |status: &&RecipientStatus| matches!(status.state, State::Failed | State::Expired);
-        let bounced = here.iter().chain(&there).any(given_up);
-        if bounced && !self.reports.contains(&key) {
+        let bounced = self.given_up(&key) > 0;
+        if bounced && !self.reports.contains_key(&key) {
             return Err(Breach::SaidFailed(number, recipient.clone()));
         }
         let waiting = here.iter().chain(&there).any(|status| !status.state.is_final());
@@ -265,6 +252,41 @@ impl<'a> Records<'a> {
             (_, false, true) => Some(Fate::Bounced),
             (false, false, false) => None,
         })
+    }
+
+    /// How often queues have given a recipient up.
+    fn given_up(&self, key: &Key) -> usize {
+        let given_up =
+            |status: &&&RecipientStatus| matches!(status.state, State::Failed | State::Expired);
+        let queues = [&self.mailman, &self.postoffice];
+        queues.iter().filter_map(|queue| queue.get(key)).flatten().filter(given_up).count()
+    }
+
+    /// What a sender was told that is not so, or too often. A report is in one commit with what it tells of, so that
+    /// no power cut parts them.
+    fn reported_wrongly(&self) -> Vec<Breach> {
+        let mut breaches = Vec::new();
+        for (key, reports) in &self.reports {
+            let (given_up, (number, recipient)) = (self.given_up(key), key.clone());
+            if given_up == 0 {
+                breaches.push(Breach::ReportedFailed(number, recipient));
+            } else if reports.len() > given_up {
+                breaches.push(Breach::ReportedAgain(number, recipient, reports.len()));
+            }
+        }
+        for key in self.copies.keys().chain(self.to_senders.keys()).collect::<BTreeSet<_>>() {
+            let (number, sender) = key.clone();
+            if to_sender(number).as_ref() != Some(key) {
+                continue;
+            }
+            let count = self.count(key, self.to_senders.get(key).map_or(&[], Vec::as_slice));
+            if count.copies > count.delivered + count.ambiguous + count.power_went {
+                breaches.push(Breach::TooManyCopies(number, sender, count));
+            } else if count.delivered > count.copies {
+                breaches.push(Breach::SaidDelivered(number, sender));
+            }
+        }
+        breaches
     }
 
     fn count(&self, key: &Key, there: &[&RecipientStatus]) -> Count {
@@ -291,4 +313,9 @@ fn gather<'a>(statuses: &'a [MailStatus], into: &mut BTreeMap<Key, Vec<&'a Recip
 /// The number of a mail in a queue; `None` for a report, which the null sender sends.
 fn number(status: &MailStatus) -> Option<MailNumber> {
     number_of(status.sender.address()?.as_str())
+}
+
+/// A report to the sender of a mail.
+fn to_sender(number: MailNumber) -> Option<Key> {
+    Some((number, sender_of(number).parse().ok()?))
 }

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use hedwig_daemon::Metrics;
 use hedwig_envelope::State;
 use hedwig_spool::{Filter, Grouping, SpoolError};
 use jiff::SignedDuration;
@@ -59,6 +60,8 @@ pub(crate) struct World {
     evidence: Arc<Mutex<Evidence>>,
     /// The keys under which mails came to the postoffice.
     handed_over: Keys,
+    /// What mailman counts, over all its lives.
+    mailman_counts: Metrics,
 }
 
 /// Runs the simulation of a seed: the same seed does the same.
@@ -124,6 +127,7 @@ impl World {
             receivers,
             evidence,
             handed_over: Keys::new(chronicle.clone()),
+            mailman_counts: Metrics::new(),
             chronicle,
         };
         world.start(true);
@@ -134,7 +138,8 @@ impl World {
     /// Starts mailman, or the postoffice; `false` when it cannot.
     pub(crate) fn start(&mut self, mailman: bool) -> bool {
         if mailman {
-            return self.mailman.start(mailman::compose);
+            let counts = self.mailman_counts.clone();
+            return self.mailman.start(|start, tasks| mailman::compose(start, &counts, tasks));
         }
         let (names, handed_over) = (self.names.clone(), self.handed_over.clone());
         self.postoffice.start(|start, tasks| postoffice::compose(start, names, handed_over, tasks))
@@ -146,15 +151,29 @@ impl World {
         self.network.clear_up();
         self.names.set_reachable(true);
         self.receivers.calm_down();
-        self.note_what_the_power_cut_ends().await;
+        // Half the seeds give everybody a new life; the others see whether one who lives on has got stuck.
+        let spare_the_living = chance.bool();
+        self.chronicle.count(if spare_the_living {
+            "ends in which the living live on"
+        } else {
+            "ends in which all start again"
+        });
+        if !(spare_the_living && self.postoffice.has_power()) {
+            self.note_what_the_power_cut_ends().await;
+        }
         for host in [&mut self.mailman, &mut self.postoffice] {
             host.clock.set_ahead(SignedDuration::ZERO);
-            // One without power, or whose power goes at an operation to come, gets a new life too.
-            host.crash(Crash::PowerCut, chance);
+            if !(spare_the_living && host.has_power()) {
+                host.crash(Crash::PowerCut, chance);
+            }
+            // Nor does the power go at an operation to come.
             host.heal();
         }
-        let started = self.start(true) && self.start(false);
-        assert!(started, "a healthy disk's spool can be opened: {:#?}", self.chronicle.take());
+        for mailman in [true, false] {
+            let is_alive = if mailman { &self.mailman } else { &self.postoffice }.is_alive();
+            let lives = is_alive || self.start(mailman);
+            assert!(lives, "a healthy disk's spool can be opened: {:#?}", self.chronicle.take());
+        }
     }
 
     /// Notes what the postoffice is trying, whose power has gone or is going to.
@@ -165,9 +184,12 @@ impl World {
         let mut evidence = self.evidence.lock().unwrap_or_else(PoisonError::into_inner);
         for status in statuses {
             let number = status.sender.address().and_then(|sender| number_of(sender.as_str()));
-            let Some(number) = number else { continue };
             let tried = status.recipients.into_iter().filter(|r| r.state == State::Delivering);
-            evidence.power_went_during.extend(tried.map(|r| (number, r.address)));
+            // A report goes to the sender of a mail.
+            let tried = tried.filter_map(|r| {
+                Some((number.or_else(|| number_of(r.address.as_str()))?, r.address))
+            });
+            evidence.power_went_during.extend(tried);
         }
     }
 
@@ -195,13 +217,26 @@ impl World {
             *list = spool.list(&all).await.expect("the index in memory can be read");
             evidence.quarantined += host.quarantined();
         }
+        if let Some(spool) = self.mailman.spool() {
+            let text = self.mailman_counts.to_text(spool).await.expect("the spool can be counted");
+            let count =
+                text.lines().find_map(|line| line.strip_prefix("hedwig_mails_accepted_total "));
+            let count = count.and_then(|count| count.parse().ok());
+            evidence.taken = Some(count.expect("mailman counts the mails it takes"));
+        }
         self.chronicle.count_many("mails sent by clients", evidence.submissions.len() as u64);
         self.chronicle.count_many("attempts marked ambiguous", ambiguous(&evidence));
         self.chronicle
             .count_many("reports that reached their senders", evidence.reports.len() as u64);
+        let left = promise::unsettled(&evidence, |_| false);
+        let verdict = match promise::check(&evidence) {
+            Ok(account) if left.is_empty() => Ok(account),
+            Ok(_) => Err(left),
+            Err(breaches) => Err(breaches.into_iter().chain(left).collect()),
+        };
         Run {
             seed,
-            verdict: promise::check(&evidence),
+            verdict,
             counts: self.chronicle.counts(),
             chronicle: self.chronicle.take(),
             evidence,
