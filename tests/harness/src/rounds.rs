@@ -6,12 +6,12 @@ use std::{
     time::Duration,
 };
 
-use hedwig_envelope::MailStatus;
+use hedwig_envelope::{Address, MailStatus};
 use hedwig_lab::{Fault, Half, Program, Result};
 use hedwig_simulation::{
     chronicle::Chronicle,
     evidence::{Evidence, sender_of},
-    promise::{self, Breach},
+    promise::{self, Account, Breach},
     receivers::{Moods, Receivers},
 };
 use tokio::{
@@ -39,7 +39,8 @@ const TELL_AGAIN: Duration = Duration::from_secs(20);
 /// To look through a queue costs its daemon time that it would else work it off in: it may be busy with that for one
 /// part in so many.
 const ONE_PART_LOOKING_IN: u32 = 5;
-/// What is queued there when the storm is over is held, so that something is queued at the end.
+/// What is queued there when the storm is over is held, so that something is queued when the account is made, and released
+/// after that.
 const HELD_DOMAIN: &str = "d.example";
 /// A clock is set so far: farther than any lease or retry, and not so far that a report is given up for it.
 const CLOCK_SECONDS: std::ops::Range<i64> = 31..60;
@@ -79,12 +80,21 @@ pub async fn run(program: &Program, plan: Plan) -> Result<Outcome> {
     storm.house.postoffice.queue(&["hold", "--domain", HELD_DOMAIN]).await?;
     receivers.calm_down();
     storm.settle().await?;
+    // What is queued now is what is held, and no more.
+    let held = |address: &Address| address.domain_text() == Some(HELD_DOMAIN);
+    let with_held = judge(&gather(&evidence, &storm.house).await?, held);
+    // What is held can still be delivered.
+    storm.house.postoffice.queue(&["release", "--domain", HELD_DOMAIN]).await?;
+    storm.settle().await?;
+    let evidence = gather(&evidence, &storm.house).await?;
+    let verdict = match (with_held, judge(&evidence, |_| false)) {
+        (Ok(account), Ok(_)) => Ok(account),
+        (with_held, released) => {
+            let breaches = [with_held, released].map(|it| it.err().unwrap_or_default()).concat();
+            Err(breaches)
+        }
+    };
     let Storm { mut house, troubles, servers: _servers, .. } = storm;
-    let mut evidence =
-        std::mem::take(&mut *evidence.lock().unwrap_or_else(PoisonError::into_inner));
-    evidence.mailman = all_mails(&house.mailman).await?;
-    evidence.postoffice = all_mails(&house.postoffice).await?;
-    evidence.quarantined = house.quarantined()?;
     // All is known of them.
     for half in [Half::Mailman, Half::Postoffice] {
         house.kill(half).await?;
@@ -95,7 +105,7 @@ pub async fn run(program: &Program, plan: Plan) -> Result<Outcome> {
         left_out,
         mails: Mails::of(&evidence),
         counts: chronicle.counts().into_iter().collect(),
-        verdict: promise::check(&evidence),
+        verdict,
         records: Vec::new(),
     };
     if let Err(breaches) = &outcome.verdict {
@@ -114,6 +124,28 @@ pub async fn run(program: &Program, plan: Plan) -> Result<Outcome> {
         outcome.records = all.filter(concerns).collect();
     }
     Ok(outcome)
+}
+
+/// What was seen so far, and what the queues tell of themselves now.
+async fn gather(seen: &Mutex<Evidence>, house: &House) -> Result<Evidence> {
+    let mailman = all_mails(&house.mailman).await?;
+    let postoffice = all_mails(&house.postoffice).await?;
+    let quarantined = house.quarantined()?;
+    let seen = seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    Ok(Evidence { mailman, postoffice, quarantined, ..seen })
+}
+
+/// Whether the promise was kept, and nobody waits but those who are held.
+fn judge(
+    evidence: &Evidence,
+    held: impl Fn(&Address) -> bool,
+) -> std::result::Result<Account, Vec<Breach>> {
+    let unsettled = promise::unsettled(evidence, held);
+    match promise::check(evidence) {
+        Ok(account) if unsettled.is_empty() => Ok(account),
+        Ok(_) => Err(unsettled),
+        Err(breaches) => Err([breaches, unsettled].concat()),
+    }
 }
 
 /// What cannot be tried on this machine.
@@ -301,7 +333,7 @@ impl Storm {
                 tell_at = now + TELL_AGAIN;
             }
             if is_over {
-                // What is queued still is a part of the account.
+                // What is queued still breaks the promise: the account says so.
                 return Ok(());
             }
             let looking = looked_at.elapsed();
