@@ -97,11 +97,16 @@ struct Answer<'a> {
 
 /// Reads the trace, as soon as the tracer has written the end of it.
 async fn read(trace: &Path, process: u32) -> Result<Calls> {
-    let end = format!("{process} +++ ");
+    let process = process.to_string();
+    // Small numbers are followed by more blanks.
+    let is_end = |line: &String| {
+        let (thread, what) = line.split_once(' ').unwrap_or_default();
+        thread == process && what.trim_start().starts_with("+++ ")
+    };
     let lines = eventually("the end of the trace", async || {
         let text = fs::read_to_string(trace)?;
         let lines: Vec<_> = text.lines().map(str::to_owned).collect();
-        Ok(lines.iter().any(|line| line.starts_with(&end)).then_some(lines))
+        Ok(lines.iter().any(is_end).then_some(lines))
     });
     let mut calls: Vec<Call> = Vec::new();
     // By thread, what has not returned yet.

@@ -66,7 +66,6 @@ async fn a_mail_typed_at_openssl_after_starttls() -> Result<()> {
     for (line, begins) in [
         ("AUTH CRAM-MD5", "504 5.5.4 "),
         (&format!("AUTH PLAIN {}", claim("wrong")), "535 5.7.8 "),
-        ("AUTH PLAIN not-base64", "501 5.5.2 "),
         ("AUTH LOGIN", "334 "),
         ("*", "501 5.7.0 "),
         (&format!("AUTH PLAIN {}", claim(PASSWORD)), "235 2.7.0 "),
