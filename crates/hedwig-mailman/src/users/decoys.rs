@@ -1,11 +1,12 @@
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
 use hedwig_smtp::server::DecoySecret;
+
+use super::replace::replace;
 
 /// The name of the file in the spool's directory.
 const NAME: &str = "scram-decoys";
@@ -30,23 +31,9 @@ pub(crate) fn kept(directory: &Path) -> io::Result<DecoySecret> {
         Err(error) => return Err(told(error)),
     }
     let secret = DecoySecret::random()?;
-    write(directory, &path, &secret).map_err(told)?;
+    let put = |directory: File| replace(&path, &directory, |file| file.write_all(secret.reveal()));
+    File::open(directory).and_then(put).map_err(told)?;
     Ok(secret)
-}
-
-/// Writes it beside its place, so that a crash leaves the whole of it or nothing.
-fn write(directory: &Path, path: &Path, secret: &DecoySecret) -> io::Result<()> {
-    let new = path.with_extension("new");
-    // Left behind by a crash; the spool is ours alone.
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-    file.write_all(secret.reveal())?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    File::open(directory)?.sync_all()
 }
 
 #[cfg(test)]

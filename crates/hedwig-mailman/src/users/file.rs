@@ -2,7 +2,7 @@ use std::{
     collections::BTreeMap,
     fmt, fs, io,
     io::Write,
-    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
+    os::unix::fs::{MetadataExt, PermissionsExt, fchown},
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -14,6 +14,8 @@ use argon2::{
 use hedwig_envelope::BoxError;
 use hedwig_smtp::sasl::ScramKeys;
 use rustix::fs::{FlockOperation, flock};
+
+use super::replace::replace;
 
 /// What is stored of a user: nothing that a password could be read from.
 #[derive(Clone)]
@@ -101,26 +103,15 @@ impl Users {
         Ok(changed)
     }
 
-    /// Writes beside the file, and then takes its place with its mode and its owner.
+    /// Takes the file's place with its mode and its owner. We hold the lock.
     fn write(&self, path: &Path, directory: &fs::File) -> io::Result<()> {
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(".new");
-        let new = path.with_file_name(name);
-        // Left behind by somebody who was killed; we hold the lock.
-        match fs::remove_file(&new) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file =
-            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-        if let Ok(old) = fs::metadata(path) {
-            fchown(&file, Some(old.uid()), Some(old.gid()))?;
-            file.set_permissions(fs::Permissions::from_mode(old.mode() & 0o777))?;
-        }
-        file.write_all(self.to_string().as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, path)?;
-        directory.sync_all()
+        replace(path, directory, |file| {
+            if let Ok(old) = fs::metadata(path) {
+                fchown(&*file, Some(old.uid()), Some(old.gid()))?;
+                file.set_permissions(fs::Permissions::from_mode(old.mode() & 0o777))?;
+            }
+            file.write_all(self.to_string().as_bytes())
+        })
     }
 
     /// The user of this name.

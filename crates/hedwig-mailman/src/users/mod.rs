@@ -5,6 +5,7 @@ pub(crate) mod decoys;
 mod directory;
 mod file;
 mod password;
+mod replace;
 
 pub use directory::UserDirectory;
 pub use file::{User, UserFileError, Users};
