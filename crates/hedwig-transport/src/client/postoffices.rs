@@ -87,12 +87,9 @@ impl Postoffices {
                 continue;
             }
             let Some(_turn) = self.turn(index, bound.is_some()) else { continue };
-            let under_way = match bindings {
-                None => None,
-                Some(bindings) => match bindings.begin(mails, index) {
-                    Some(under_way) => Some(under_way),
-                    None => continue,
-                },
+            let under_way = match bindings.map(|bindings| bindings.begin(mails, index)) {
+                Some(None) => continue,
+                begun => begun.flatten(),
             };
             match self.ask(index, mails, &chunks, traceparent).await {
                 Next::Settled(result) => return result,
@@ -161,17 +158,13 @@ impl Postoffices {
             409 => unclear(Failure::key_in_use(host, &said).retry_after(retry_after)),
             // Whoever stands between may have bounds of its own.
             413 => self.settled(index, answer::refused(answer, mails)),
-            400 | 402 | 404..=407 | 410..=428 | 430..=499 if answer.is_problem() => {
+            400..=499 if answer.is_problem() && !matches!(status, 401 | 403 | 429) => {
                 self.settled(index, answer::refused(answer, mails))
             }
             // Nothing was taken: what it has against us, or against now, others may not have. What is no problem
-            // was said by somebody between, or by what stands at a wrong URL.
-            400..=499 => {
-                self.went_down(index, retry_after, &said);
-                Next::Elsewhere(failure)
-            }
-            // Somebody between says it also when the postoffice ended over the mails.
-            503 if answer.is_problem() => {
+            // was said by somebody between, or by what stands at a wrong URL; but 503 is said there also when the
+            // postoffice ended over the mails.
+            400..=499 | 503 if status != 503 || answer.is_problem() => {
                 self.went_down(index, retry_after, &said);
                 Next::Elsewhere(failure)
             }

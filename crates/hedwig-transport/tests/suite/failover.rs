@@ -32,6 +32,11 @@ fn options(urls: Vec<String>) -> ClientOptions {
     }
 }
 
+/// A client of these, the first of them preferred.
+fn client_of(servers: &[Running]) -> Client {
+    Client::new(options(servers.iter().map(Running::url).collect())).unwrap()
+}
+
 #[tokio::test]
 async fn when_the_first_cannot_be_reached_the_next_is_asked() {
     let desk = Desk::default();
@@ -48,7 +53,7 @@ async fn when_the_first_cannot_be_reached_the_next_is_asked() {
 async fn the_first_is_preferred_for_as_long_as_it_answers() {
     let (first, second) = (Desk::default(), Desk::default());
     let servers = [start(app(&first)).await, start(app(&second)).await];
-    let client = Client::new(options(servers.iter().map(Running::url).collect())).unwrap();
+    let client = client_of(&servers);
     for number in 1..=3 {
         send(&client, number).await.unwrap();
     }
@@ -61,7 +66,7 @@ async fn one_that_says_not_now_is_left_alone_for_a_while() {
         let first = Script::default().answer(status, "{}");
         let second = Desk::default();
         let servers = [first.start().await, start(app(&second)).await];
-        let client = Client::new(options(servers.iter().map(Running::url).collect())).unwrap();
+        let client = client_of(&servers);
         for number in 1..=3 {
             send(&client, number).await.unwrap();
         }
@@ -111,7 +116,7 @@ async fn a_mail_that_the_first_may_have_taken_is_offered_to_nobody_else() {
     let first = Script::default().answer(500, "oops").answer(202, accepted(&[&mail(1)]));
     let second = Desk::default();
     let servers = [first.start().await, start(app(&second)).await];
-    let client = Client::new(options(servers.iter().map(Running::url).collect())).unwrap();
+    let client = client_of(&servers);
     send(&client, 1).await.unwrap_err();
     assert!(send(&client, 2).await.unwrap().is_done(), "other mails go elsewhere");
     assert!(send(&client, 1).await.unwrap().is_done());
@@ -161,7 +166,7 @@ async fn a_mail_that_is_under_way_to_one_is_offered_to_nobody_else() {
 async fn a_mail_that_was_taken_while_nobody_listened_is_offered_to_nobody_else() {
     let (first, second) = (Desk::default(), Desk::default());
     let servers = [start(app(&first)).await, start(app(&second)).await];
-    let client = Client::new(options(servers.iter().map(Running::url).collect())).unwrap();
+    let client = client_of(&servers);
     let mut held_back = first.hold_back();
     let first_call = tokio::spawn(client.clone().oneshot(mail(1)));
     held_back.has_come().await;
@@ -203,7 +208,7 @@ async fn what_stands_before_a_postoffice_may_say_503_of_a_mail_that_was_taken() 
     let first = Script::default().answer_as("text/plain", 503, "upstream reset");
     let second = Desk::default();
     let servers = [first.start().await, start(app(&second)).await];
-    let client = Client::new(options(servers.iter().map(Running::url).collect())).unwrap();
+    let client = client_of(&servers);
     send(&client, 1).await.unwrap_err();
     assert!(send(&client, 2).await.unwrap().is_done(), "other mails go elsewhere");
     assert_eq!((first.count(), second.count()), (1, 1));
