@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::support::{content, envelope};
-use hedwig_envelope::Outcome;
+use hedwig_envelope::{Content, Outcome};
 use hedwig_smtp::{
     ClientOptions,
     client::{Connection, ConnectionError, Phase},
@@ -55,6 +55,15 @@ async fn greet(script: &'static [(&str, &str)]) -> Result<Connection, Connection
     Connection::greet(ours, ClientOptions::default()).await
 }
 
+/// Sends a mail, and runs out of time: at which phase, after how many seconds, and whether it is ambiguous.
+async fn send_in_vain(connection: &mut Connection, content: &Content) -> (Phase, u64, bool) {
+    let begin = Instant::now();
+    let sent = connection.send(&envelope(&["b@example.net"]), content).await;
+    let error = sent.unwrap_err();
+    let ConnectionError::TimedOut { phase } = error.error else { panic!("{error}") };
+    (phase, begin.elapsed().as_secs(), error.ambiguous)
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_server_that_does_not_greet_is_left_after_five_minutes() {
     let (ours, _theirs) = duplex(4096);
@@ -67,24 +76,16 @@ async fn a_server_that_does_not_greet_is_left_after_five_minutes() {
 #[tokio::test(start_paused = true)]
 async fn the_reply_to_the_content_is_awaited_for_ten_minutes_and_then_the_mail_is_ambiguous() {
     let mut connection = greet(UNTIL_CONTENT).await.unwrap();
-    let begin = Instant::now();
-    let sent = connection.send(&envelope(&["b@example.net"]), &content("x\r\n")).await;
-    let error = sent.unwrap_err();
-    assert!(matches!(error.error, ConnectionError::TimedOut { phase: Phase::Content }), "{error}");
-    assert_eq!(begin.elapsed().as_secs(), 600);
-    assert!(error.ambiguous);
+    let in_vain = send_in_vain(&mut connection, &content("x\r\n")).await;
+    assert_eq!(in_vain, (Phase::Content, 600, true));
     assert!(!connection.is_open());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_stops_taking_the_content_is_left_after_three_minutes() {
     let mut connection = greet(UNTIL_CONTENT).await.unwrap();
-    let begin = Instant::now();
-    let large = content(&"x".repeat(100_000));
-    let error = connection.send(&envelope(&["b@example.net"]), &large).await.unwrap_err();
-    assert!(matches!(error.error, ConnectionError::TimedOut { phase: Phase::Content }), "{error}");
-    assert_eq!(begin.elapsed().as_secs(), 180);
-    assert!(!error.ambiguous, "the server cannot have had all of it");
+    let in_vain = send_in_vain(&mut connection, &content(&"x".repeat(100_000))).await;
+    assert_eq!(in_vain, (Phase::Content, 180, false), "the server cannot have had all of it");
 }
 
 #[tokio::test(start_paused = true)]
@@ -93,15 +94,8 @@ async fn each_command_has_a_limit_of_its_own() {
         [(1, Phase::Mail, 5), (2, Phase::Recipient, 5), (3, Phase::Data, 2)]
     {
         let mut connection = greet(&UNTIL_CONTENT[..answered]).await.unwrap();
-        let begin = Instant::now();
-        let sent = connection.send(&envelope(&["b@example.net"]), &content("x\r\n")).await;
-        let error = sent.unwrap_err();
-        assert!(
-            matches!(&error.error, ConnectionError::TimedOut { phase: p } if *p == phase),
-            "{error}"
-        );
-        assert_eq!(begin.elapsed().as_secs(), minutes * 60);
-        assert!(!error.ambiguous);
+        let in_vain = send_in_vain(&mut connection, &content("x\r\n")).await;
+        assert_eq!(in_vain, (phase, minutes * 60, false));
     }
     let begin = Instant::now();
     let error = greet(&[]).await.unwrap_err();
@@ -138,13 +132,9 @@ async fn greet_slow_reader(bytes: usize, every: Duration) -> Connection {
 #[tokio::test(start_paused = true)]
 async fn a_server_that_takes_the_content_octet_by_octet_is_left() {
     let mut connection = greet_slow_reader(1, Duration::from_secs(179)).await;
-    let begin = Instant::now();
-    let large = content(&"x".repeat(100_000));
-    let error = connection.send(&envelope(&["b@example.net"]), &large).await.unwrap_err();
-    assert!(matches!(error.error, ConnectionError::TimedOut { phase: Phase::Content }), "{error}");
+    let in_vain = send_in_vain(&mut connection, &content(&"x".repeat(100_000))).await;
     // Three minutes, and what so much takes at 256 octets a second.
-    assert_eq!(begin.elapsed().as_secs(), 180 + 390);
-    assert!(!error.ambiguous);
+    assert_eq!(in_vain, (Phase::Content, 180 + 390, false));
 }
 
 #[tokio::test(start_paused = true)]
@@ -175,14 +165,8 @@ async fn a_reply_that_drips_counts_when_it_is_whole() {
                 std::future::pending::<()>().await;
             });
             let mut connection = Connection::greet(ours, ClientOptions::default()).await.unwrap();
-            let begin = Instant::now();
-            let sent = connection.send(&envelope(&["b@example.net"]), &content("x\r\n")).await;
-            let error = sent.unwrap_err();
-            assert!(
-                matches!(&error.error, ConnectionError::TimedOut { phase: p } if *p == phase),
-                "{error}"
-            );
-            assert_eq!(begin.elapsed().as_secs(), minutes * 60, "{phase} in {piece}");
+            let (at, after, _) = send_in_vain(&mut connection, &content("x\r\n")).await;
+            assert_eq!((at, after), (phase, minutes * 60), "in {piece}");
         }
     }
 }

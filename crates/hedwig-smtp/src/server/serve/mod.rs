@@ -168,8 +168,13 @@ impl<P: Policy, S: MailService, L: Listener> Serve<P, S, L> {
     }
 
     async fn run(mut self) -> io::Result<()> {
-        let decoys = self.decoys.map_or_else(DecoySecret::random, Ok)?;
-        let judge = self.authenticator.map(|authenticator| Judge::new(authenticator, decoys));
+        let judge = match self.authenticator {
+            Some(authenticator) => {
+                let decoys = self.decoys.map_or_else(DecoySecret::random, Ok)?;
+                Some(Judge::new(authenticator, decoys))
+            }
+            None => None,
+        };
         let mechanisms = judge.as_ref().map(Judge::mechanisms).unwrap_or_default();
         let (stop, stopped) = watch::channel(false);
         let slots =

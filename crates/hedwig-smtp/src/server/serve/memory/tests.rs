@@ -1,11 +1,27 @@
-use std::{future::Future, pin::pin, task::Poll};
+use std::{
+    future::Future,
+    pin::{Pin, pin},
+    task::{Context, Poll, Waker},
+};
 
 use super::*;
 
+/// What comes of it without waiting.
+fn poll<T>(future: Pin<&mut impl Future<Output = T>>) -> Poll<T> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
 /// Whether it is so many bytes more without waiting.
 fn grows(loan: &mut Loan, bytes: u64) -> bool {
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    pin!(loan.grow(bytes)).as_mut().poll(&mut context) == Poll::Ready(())
+    poll(pin!(loan.grow(bytes))).is_ready()
+}
+
+/// Whether it may claim so much; `None` when it must wait for that.
+fn raises(loan: &mut Loan, claim: u64) -> Option<bool> {
+    match poll(pin!(loan.raise(claim))) {
+        Poll::Ready(is_raised) => Some(is_raised),
+        Poll::Pending => None,
+    }
 }
 
 #[test]
@@ -18,15 +34,6 @@ fn one_that_has_begun_can_always_end() {
     assert!(grows(&mut first, 79));
     drop(first);
     assert!(grows(&mut second, 80));
-}
-
-/// Whether it may claim so much; `None` when it must wait for that.
-fn raises(loan: &mut Loan, claim: u64) -> Option<bool> {
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    match pin!(loan.raise(claim)).as_mut().poll(&mut context) {
-        Poll::Ready(is_raised) => Some(is_raised),
-        Poll::Pending => None,
-    }
 }
 
 #[test]
@@ -51,12 +58,11 @@ fn who_outgrew_its_claim_gives_way_when_all_wait_for_each_other() {
     let mut honest = fund.open(60);
     let mut modest = fund.open(50);
     assert!(grows(&mut honest, 50) && grows(&mut modest, 50));
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     let mut goes_on = pin!(honest.grow(10));
-    assert!(goes_on.as_mut().poll(&mut context).is_pending());
+    assert!(poll(goes_on.as_mut()).is_pending());
     assert_eq!(raises(&mut modest, 100), Some(false));
     drop(modest);
-    assert!(goes_on.as_mut().poll(&mut context).is_ready());
+    assert!(poll(goes_on.as_mut()).is_ready());
 }
 
 #[test]
@@ -65,10 +71,9 @@ fn a_claim_is_not_raised_for_who_stopped_waiting() {
     let mut first = fund.open(90);
     let mut second = fund.open(20);
     assert!(grows(&mut first, 10) && grows(&mut second, 20));
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     {
         let mut waits = pin!(second.raise(100));
-        assert!(waits.as_mut().poll(&mut context).is_pending());
+        assert!(poll(waits.as_mut()).is_pending());
         drop(first);
         // Granted, and dropped before it has heard of it.
     }
@@ -84,15 +89,14 @@ fn who_has_begun_goes_on_however_many_wait_who_have_not() {
     let mut small = fund.open(50);
     assert!(grows(&mut small, 50));
     let mut crowd: Vec<Loan> = (0..2 * LOOK_AHEAD).map(|_| fund.open(100)).collect();
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     let mut waits: Vec<_> = crowd.iter_mut().map(|loan| Box::pin(loan.grow(60))).collect();
     for wait in &mut waits {
-        assert!(wait.as_mut().poll(&mut context).is_pending());
+        assert!(poll(wait.as_mut()).is_pending());
     }
     let mut goes_on = pin!(begun.grow(50));
-    assert!(goes_on.as_mut().poll(&mut context).is_pending());
+    assert!(poll(goes_on.as_mut()).is_pending());
     drop(small);
-    assert!(goes_on.as_mut().poll(&mut context).is_ready());
+    assert!(poll(goes_on.as_mut()).is_ready());
 }
 
 #[test]
@@ -114,10 +118,9 @@ fn nothing_stays_lent_to_who_stopped_waiting() {
     assert!(grows(&mut first, 100));
     let mut second = fund.open(60);
     let mut third = fund.open(60);
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     {
         let mut waits = pin!(second.grow(60));
-        assert!(waits.as_mut().poll(&mut context).is_pending());
+        assert!(poll(waits.as_mut()).is_pending());
         assert_eq!(*fund.waiting.borrow(), 1);
         drop(first);
         // Granted, and dropped before it has heard of it.
