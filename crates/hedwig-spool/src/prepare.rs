@@ -33,6 +33,7 @@ pub(crate) fn blocks(mail: &Mail, options: &SpoolOptions) -> bool {
 
 pub(crate) fn prepare(
     mut mail: Mail,
+    fingerprint: String,
     now: Timestamp,
     options: &SpoolOptions,
     disk: &Arc<dyn Disk>,
@@ -57,7 +58,7 @@ pub(crate) fn prepare(
             size: mail.content.len() as u64,
             place,
         },
-        fingerprint: fingerprint(&mail),
+        fingerprint,
         at: now,
         units: units_of(&mail, options.grouping, now),
         finished_at: None,

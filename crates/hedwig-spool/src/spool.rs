@@ -60,27 +60,24 @@ impl Spool {
     /// [`SpoolError::Io`] when it could not be stored, and was not.
     pub async fn commit(&self, mail: Mail) -> Result<Receipt, SpoolError> {
         let recipients = mail.envelope.recipients.len();
-        let known = match blocks(&mail, &self.shared.options) {
-            // Before its content takes the room that is left.
-            true => self.known_or_room(&mail).await?,
-            false => None,
-        };
-        let id = match known {
-            Some(id) => id,
-            None => {
-                let prepared = Box::new(self.prepare(mail).await?);
-                self.request(|reply| Request::Commit { prepared, reply }).await?
-            }
-        };
-        let text = format!("queued as {id}");
-        let reply = Reply::with_status(250, Status::OK, text);
-        let answer = Answer::new(Status::OK, reply, None);
-        Ok(Receipt::uniform(id, recipients, Outcome::Done(answer)))
+        let fingerprint = fingerprint(&mail);
+        // Before its content takes the room that is left.
+        if blocks(&mail, &self.shared.options)
+            && let Some(known) = self.known_or_room(&mail, fingerprint.clone()).await?
+        {
+            return Ok(queued(known, recipients));
+        }
+        let prepared = Box::new(self.prepare_with(mail, fingerprint).await?);
+        let id = self.request(|reply| Request::Commit { prepared, reply }).await?;
+        Ok(queued(id, recipients))
     }
 
-    async fn known_or_room(&self, mail: &Mail) -> Result<Option<MailId>, SpoolError> {
+    async fn known_or_room(
+        &self,
+        mail: &Mail,
+        fingerprint: String,
+    ) -> Result<Option<MailId>, SpoolError> {
         let (id, key) = (mail.id, mail.origin.idempotency_key.clone());
-        let fingerprint = fingerprint(mail);
         self.ask_index(move |engine| {
             let key = key.as_ref().map(|key| key.as_str());
             engine.known_or_room(&Wanted { id, key, fingerprint: &fingerprint })
@@ -290,15 +287,28 @@ impl Spool {
     }
 
     pub(crate) async fn prepare(&self, mail: Mail) -> Result<Prepared, SpoolError> {
+        let fingerprint = fingerprint(&mail);
+        self.prepare_with(mail, fingerprint).await
+    }
+
+    async fn prepare_with(&self, mail: Mail, fingerprint: String) -> Result<Prepared, SpoolError> {
         let shared = self.shared.clone();
         let now = shared.options.clock.now();
-        if !blocks(&mail, &shared.options) || shared.driver.is_inline() {
-            return prepare(mail, now, &shared.options, &shared.disk);
+        let blocks = blocks(&mail, &shared.options) && !shared.driver.is_inline();
+        let task = move || prepare(mail, fingerprint, now, &shared.options, &shared.disk);
+        if !blocks {
+            return task();
         }
-        let task = move || prepare(mail, now, &shared.options, &shared.disk);
         tokio::task::spawn_blocking(task).await.map_err(|_| SpoolError::Closed)?
     }
 }
+
+fn queued(id: MailId, recipients: usize) -> Receipt {
+    let reply = Reply::with_status(250, Status::OK, format!("queued as {id}"));
+    let answer = Answer::new(Status::OK, reply, None);
+    Receipt::uniform(id, recipients, Outcome::Done(answer))
+}
+
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Shared").field("driver", &self.driver).finish_non_exhaustive()
