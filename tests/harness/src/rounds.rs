@@ -11,7 +11,7 @@ use hedwig_lab::{Fault, Half, Program, Result};
 use hedwig_simulation::{
     chronicle::Chronicle,
     evidence::{Evidence, sender_of},
-    promise::{self, Account, Breach},
+    promise::{self, Breach},
     receivers::{Moods, Receivers},
 };
 use tokio::{
@@ -82,12 +82,12 @@ pub async fn run(program: &Program, plan: Plan) -> Result<Outcome> {
     storm.settle().await?;
     // What is queued now is what is held, and no more.
     let held = |address: &Address| address.domain_text() == Some(HELD_DOMAIN);
-    let with_held = judge(&gather(&evidence, &storm.house).await?, held);
+    let with_held = promise::check_settled(&gather(&evidence, &storm.house).await?, held);
     // What is held can still be delivered.
     storm.house.postoffice.queue(&["release", "--domain", HELD_DOMAIN]).await?;
     storm.settle().await?;
     let evidence = gather(&evidence, &storm.house).await?;
-    let verdict = match (with_held, judge(&evidence, |_| false)) {
+    let verdict = match (with_held, promise::check_settled(&evidence, |_| false)) {
         (Ok(account), Ok(_)) => Ok(account),
         (with_held, released) => {
             let breaches = [with_held, released].map(|it| it.err().unwrap_or_default()).concat();
@@ -133,19 +133,6 @@ async fn gather(seen: &Mutex<Evidence>, house: &House) -> Result<Evidence> {
     let quarantined = house.quarantined()?;
     let seen = seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
     Ok(Evidence { mailman, postoffice, quarantined, ..seen })
-}
-
-/// Whether the promise was kept, and nobody waits but those who are held.
-fn judge(
-    evidence: &Evidence,
-    held: impl Fn(&Address) -> bool,
-) -> std::result::Result<Account, Vec<Breach>> {
-    let unsettled = promise::unsettled(evidence, held);
-    match promise::check(evidence) {
-        Ok(account) if unsettled.is_empty() => Ok(account),
-        Ok(_) => Err(unsettled),
-        Err(breaches) => Err([breaches, unsettled].concat()),
-    }
 }
 
 /// What cannot be tried on this machine.

@@ -14,7 +14,7 @@
 //!    middle of an attempt makes it ambiguous, also on a full disk; only after a power cut the mark may be missing.
 //!    Reports are mails, and the same holds for their copies.
 //! 5. **Nothing stays behind**: when all is mended and what an operator holds is released, every queue becomes empty by
-//!    itself. ([`Breach::StillQueued`], [`Breach::HeldByNobody`]) [`unsettled`] tells, [`check`] does not.
+//!    itself. ([`Breach::StillQueued`], [`Breach::HeldByNobody`]) [`check_settled`] asks for it, [`check`] does not.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -152,6 +152,22 @@ pub fn check(evidence: &Evidence) -> Result<Account, Vec<Breach>> {
         breaches.push(Breach::NotTaken { accepted, taken });
     }
     if breaches.is_empty() { Ok(account) } else { Err(breaches) }
+}
+
+/// As [`check`], and nobody waits any more but those who are `held`; see [`unsettled`].
+///
+/// # Errors
+/// With every breach of both.
+pub fn check_settled(
+    evidence: &Evidence,
+    held: impl Fn(&Address) -> bool,
+) -> Result<Account, Vec<Breach>> {
+    let unsettled = unsettled(evidence, held);
+    match check(evidence) {
+        Ok(account) if unsettled.is_empty() => Ok(account),
+        Ok(_) => Err(unsettled),
+        Err(breaches) => Err([breaches, unsettled].concat()),
+    }
 }
 
 /// Who waits still, reports too, when nothing goes on by itself any more and all is mended. Those may be `held` whom

@@ -228,15 +228,9 @@ impl World {
         self.chronicle.count_many("attempts marked ambiguous", ambiguous(&evidence));
         self.chronicle
             .count_many("reports that reached their senders", evidence.reports.len() as u64);
-        let left = promise::unsettled(&evidence, |_| false);
-        let verdict = match promise::check(&evidence) {
-            Ok(account) if left.is_empty() => Ok(account),
-            Ok(_) => Err(left),
-            Err(breaches) => Err(breaches.into_iter().chain(left).collect()),
-        };
         Run {
             seed,
-            verdict,
+            verdict: promise::check_settled(&evidence, |_| false),
             counts: self.chronicle.counts(),
             chronicle: self.chronicle.take(),
             evidence,
